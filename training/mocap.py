@@ -11,6 +11,7 @@ World axes: metres, right handed, z up, floor near z = 0.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,14 +121,15 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of a mocap17 .npz file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: a single array, not a mocap17 .npz file")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise InputError(f"{path}: a single array, not a mocap17 .npz file")
+        with loaded as archive:
             missing = [key for key in _KEYS if key not in archive.files]
             if missing:
                 raise InputError(f"{path}: not a mocap17 file: it lacks {', '.join(missing)}")
             return {key: archive[key] for key in _KEYS}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as a mocap17 .npz file ({error})") from error
 
 

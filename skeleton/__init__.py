@@ -1,8 +1,25 @@
-"""What a pose is: joints, layouts, cameras, metrics. Only numpy; no models, no video."""
+"""What a pose is: joints, layouts, conversions, cameras, metrics, errors. Only numpy; no models, no video."""
 
+from .convert import to_h36m17
+from .errors import DeviceError, InputError, OutputError, PosefixError, WeightsError
 from .layouts import BLAZEPOSE33, H36M17, Layout, get_layout
 from .poses import Frame, FramePoses, Person, Pose2D, Pose3D, Status
 
 __all__ = [
-    "BLAZEPOSE33", "H36M17", "Frame", "FramePoses", "Layout", "Person", "Pose2D", "Pose3D", "Status", "get_layout",
-]  # fmt: skip
+    "BLAZEPOSE33",
+    "H36M17",
+    "DeviceError",
+    "Frame",
+    "FramePoses",
+    "InputError",
+    "Layout",
+    "OutputError",
+    "Person",
+    "Pose2D",
+    "Pose3D",
+    "PosefixError",
+    "Status",
+    "WeightsError",
+    "get_layout",
+    "to_h36m17",
+]

@@ -1,0 +1,88 @@
+"""Detector layouts -> Human3.6M-17: every joint is a fixed weighted sum of the detector's joints.
+
+A derived joint's score is the lowest score among its sources.
+
+BlazePose-33 -> Human3.6M-17, with S the middle of the shoulders, H of the hips, E of the ears:
+
+    Hip      H
+    RHip, RKnee, RAnkle, LHip, LKnee, LAnkle                    the joint of the same name
+    Spine    H + 0.425 (S - H)
+    Thorax   S + 0.08 (S - H)      base of the neck
+    Neck     S + 1.05 (E - S)      a point inside the head, about 0.12 m above Thorax
+    Head     S + 1.80 (E - S)      top of the skull, about 0.115 m further along the head axis
+    LShoulder, LElbow, LWrist, RShoulder, RElbow, RWrist        the joint of the same name
+
+Where the numbers come from. Trunk: least squares over the training people of the motion-capture data
+(0.080 and 0.427 of the trunk H->S; the residual is 3-4 cm of bending that a line through S and H cannot
+follow). Head: in the same people Neck lies 0.16 m and Head 0.275 m above S along the trunk. BlazePose's ears
+lie about 0.155 m above its shoulders, found by comparing them with a triangulated top-of-head marker in two
+calibrated views of one man, so 0.16 / 0.155 and 0.275 / 0.155. Assumed: shoulders and hips of BlazePose are
+the joint centres, and shoulder line, ears and skull top are on one line when seen by a camera.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .layouts import BLAZEPOSE33, H36M17
+from .poses import FloatArray, Pose2D
+
+SPINE, THORAX, NECK, HEAD = 0.425, 0.08, 1.05, 1.80
+
+_MID_SHOULDER = {"LShoulder": 0.5, "RShoulder": 0.5}
+_MID_HIP = {"LHip": 0.5, "RHip": 0.5}
+_MID_EAR = {"LEar": 0.5, "REar": 0.5}
+
+
+def _along(start: dict[str, float], end: dict[str, float], t: float) -> dict[str, float]:
+    """The point `start + t (end - start)` as weights of the detector's joints."""
+    return {name: (1 - t) * weight for name, weight in start.items()} | {
+        name: t * weight for name, weight in end.items()
+    }
+
+
+_DERIVED_FROM_BLAZEPOSE: dict[str, dict[str, float]] = {
+    "Hip": _MID_HIP,
+    "Spine": _along(_MID_HIP, _MID_SHOULDER, SPINE),
+    "Thorax": _along(_MID_HIP, _MID_SHOULDER, 1 + THORAX),
+    "Neck": _along(_MID_SHOULDER, _MID_EAR, NECK),
+    "Head": _along(_MID_SHOULDER, _MID_EAR, HEAD),
+}
+
+
+def _weights(source_joints: tuple[str, ...], derived: dict[str, dict[str, float]]) -> FloatArray:
+    """(17, J) weights; joints without a recipe are taken from the source joint of the same name."""
+    table = np.zeros((len(H36M17.joints), len(source_joints)), np.float32)
+    for row, joint in enumerate(H36M17.joints):
+        for name, weight in derived.get(joint, {joint: 1.0}).items():
+            table[row, source_joints.index(name)] = weight
+    table.setflags(write=False)
+    return table
+
+
+#: layout name -> (17, J) weights; each row sums to 1.
+TO_H36M17: dict[str, FloatArray] = {
+    BLAZEPOSE33.name: _weights(BLAZEPOSE33.joints, _DERIVED_FROM_BLAZEPOSE),
+    H36M17.name: _weights(H36M17.joints, {}),
+}
+
+
+def to_h36m17(pose: Pose2D) -> Pose2D:
+    """The same person in the Human3.6M-17 layout; box kept, heatmaps (of other joints) dropped.
+
+    A joint is NaN exactly where one of its sources is NaN.
+
+    Raises:
+        ValueError: there is no conversion from the pose's layout.
+    """
+    if pose.layout == H36M17.name:
+        return pose
+    if pose.layout not in TO_H36M17:
+        raise ValueError(f"no conversion from layout {pose.layout!r}; known: {', '.join(sorted(TO_H36M17))}")
+    weights = TO_H36M17[pose.layout]  # (17, J)
+    used = weights != 0  # (17, J)
+    unknown = np.isnan(pose.keypoints).any(axis=1)  # (J,)
+    keypoints = weights @ np.where(unknown[:, None], 0, pose.keypoints)  # (17, 2)
+    keypoints[(used & unknown).any(axis=1)] = np.nan
+    scores = np.where(used, pose.scores, np.inf).min(axis=1)  # (17,)
+    return Pose2D(keypoints, scores, H36M17.name, box=pose.box)

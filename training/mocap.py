@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -171,7 +172,9 @@ def write_mocap(path: str | Path, sequences: Seq[Sequence]) -> None:
     if not sequences or len({float(s.scale) for s in sequences}) != 1:
         raise ValueError("write_mocap: expected at least one sequence, all of one scale")
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
-    texts = {key: np.array([getattr(s, key.removeprefix("seq_")) for s in sequences]) for key in _TEXTS}
+    texts: dict[str, Any] = {
+        key: np.array([getattr(s, key.removeprefix("seq_")) for s in sequences]) for key in _TEXTS
+    }
     try:
         np.savez_compressed(
             path,

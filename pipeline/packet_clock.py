@@ -1,0 +1,82 @@
+"""Which frame of a file a decoded picture is: packet times, walked beside the decoder without decoding."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import os
+
+import av
+
+_SAME_TIME_S = 5e-4
+
+
+class PacketClock:
+    """Presentation times of all packets of a file, in order, read just ahead of the decoder.
+
+    Only as many times are held as the codec reorders frames, whatever the length of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._container = av.open(path)
+        self._times: list[float] = []
+        self._decoded_s = -math.inf
+        try:
+            stream = self._container.streams.video[0]
+            self._codec = stream.codec_context.name if stream.codec_context else ""
+            self._origin, self._base = stream.start_time or 0, float(stream.time_base or 0)
+            self._packets = self._container.demux(stream)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def skipped_before(self, stamp: float) -> int | None:
+        """Frames of the file that the decoder left out before the one at `stamp`; None: no such frame."""
+        while self._decoded_s <= stamp + _SAME_TIME_S and self._pull():
+            pass
+        skipped = 0
+        while self._times and self._times[0] < stamp - _SAME_TIME_S:
+            heapq.heappop(self._times)
+            skipped += 1
+        if not self._times or self._times[0] > stamp + _SAME_TIME_S:
+            return None
+        heapq.heappop(self._times)
+        return skipped
+
+    def rest(self) -> int:
+        """Frames that are in the file but were never decoded, up to its end."""
+        while self._pull():
+            pass
+        return len(self._times)
+
+    def _pull(self) -> bool:
+        """Takes in one packet; False at the end."""
+        try:
+            packet = next(self._packets, None)
+        except (av.FFmpegError, ValueError):
+            packet = None
+        if packet is None or packet.size == 0:
+            self._decoded_s = math.inf
+            return False
+        if packet.is_discard or (self._codec.startswith(("vp8", "libvpx")) and not bytes(packet)[0] & 0x10):
+            # Cut away by an edit list, or a VP8 reference frame that is never shown.
+            return True
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None:
+            heapq.heappush(self._times, (stamp - self._origin) * self._base)
+        if packet.dts is not None:
+            self._decoded_s = (packet.dts - self._origin) * self._base
+        return True
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def open_clock(path: str) -> PacketClock | None:
+    """The clock of a video file, None where PyAV cannot walk it."""
+    logging.getLogger("libav").setLevel(logging.CRITICAL)
+    try:
+        return PacketClock(os.path.abspath(path))
+    except (av.FFmpegError, ValueError, IndexError, OSError):
+        return None  # frames are then numbered as they come; whether it opens at all is OpenCV's to say

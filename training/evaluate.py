@@ -286,8 +286,8 @@ def _print_tables(files: Mapping[str, dict[str, Any]], in_domain: dict | None, j
 
 
 def _columns(table: Table, first: str) -> None:
-    for heading in (first, "stage"):
-        table.add_column(heading)
+    table.add_column(first, no_wrap=True)
+    table.add_column("stage")
     for heading in (*_HEADINGS.values(), "rows"):
         table.add_column(heading, justify="right")
 

@@ -1,0 +1,252 @@
+"""Poses of real, calibrated video against triangulated joints, and against MediaPipe's own 3D.
+
+    python benchmarks/real_video.py [--videos DIR] [--oracle-2d] [--cache DIR] [--json FILE]
+
+Two synchronous clips of one man (Pose2Sim's Demo_SinglePerson). The reference is not optical motion capture:
+it was triangulated from detections in four views, with errors of some 2-3 cm. Measured is P-MPJPE over the 12
+limb joints (hips, knees, ankles, shoulders, elbows, wrists), in mm, per clip and averaged over the clips, for
+    lifted, refined   what `posefix` gives from its default detector, with the default settings
+    mediapipe_3d      the world landmarks of the same detector, on the same frames in the same run
+    oracle 2D         lifted and refined from the projected reference: not deployable, shown beside the others
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import cyclopts
+import numpy as np
+from posefix.detectors.base import create_detector
+from posefix.pipeline.reader import open_source
+from posefix.skeleton import BLAZEPOSE33, H36M17, Frame, Pose2D
+from posefix.skeleton.convert import to_h36m17
+from posefix.skeleton.errors import InputError, PosefixError
+from posefix.skeleton.metrics import p_mpjpe
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+CLIPS = ("balance_cam01", "balance_cam03")
+LIMBS = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]
+LIMBS_BLAZE = [BLAZEPOSE33.joints.index(H36M17.joints[j]) for j in LIMBS]
+DEFAULT_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One clip's truth: (n, 17, 3) camera metres and its projection (n, 17, 2) pixels."""
+
+    joints: np.ndarray
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What the detector saw in n frames; rows without a person hold NaN.
+
+    Attributes:
+        kp: (n, 33, 2) pixels.
+        score: (n, 33).
+        world: (n, 33, 3) MediaPipe's own 3D, metres.
+        found: (n,) bool.
+        ms: milliseconds a frame of the detector; NaN-free also when it comes from the cache.
+    """
+
+    kp: np.ndarray
+    score: np.ndarray
+    world: np.ndarray
+    found: np.ndarray
+    ms: np.ndarray
+
+
+def read_reference(folder: Path, clip: str) -> Reference:
+    """The clip's joints in its camera's axes, and where they fall in the image (lens distortion included)."""
+    path = folder / "balance_gt.npz"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the folder of the clips with --videos")
+    with np.load(path, allow_pickle=False) as gt:
+        view = list(gt["video"]).index(f"{clip}.mp4")
+        world = gt["joints17"][0].astype(np.float64)
+        rotation, shift = gt["R"][view], gt["t"][view]
+        matrix, lens = gt["K"][view], gt["dist"][view]
+    rotation_vector, _ = cv2.Rodrigues(rotation)
+    pixels, _ = cv2.projectPoints(world.reshape(-1, 3), rotation_vector, shift, matrix, lens)
+    return Reference(world @ rotation.T + shift, pixels.reshape(len(world), 17, 2))
+
+
+def detect(path: Path) -> Detections:
+    """Runs the default detector over a clip, and MediaPipe with the same settings for its world landmarks."""
+    from mediapipe.python.solutions.pose import Pose
+
+    detector = create_detector("mediapipe", "cpu")
+    # The settings of posefix's detector: see detectors/mediapipe_detector.py.
+    own_3d = Pose(static_image_mode=False, model_complexity=1, smooth_landmarks=False)
+    kp, score, world, ms = [], [], [], []
+    with open_source(str(path)) as frames:
+        for frame in track(frames, description=path.stem, console=Console(stderr=True), transient=True):
+            start = time.perf_counter()
+            poses = detector.detect(frame)
+            ms.append(1000 * (time.perf_counter() - start))
+            kp.append(poses[0].keypoints if poses else np.full((33, 2), np.nan))
+            score.append(poses[0].scores if poses else np.full(33, np.nan))
+            world.append(_world_landmarks(own_3d, frame))
+    detector.close()
+    own_3d.close()
+    found = np.isfinite(score).all(axis=1)
+    return Detections(np.array(kp), np.array(score), np.array(world), found, np.array(ms))
+
+
+def _world_landmarks(model: Any, frame: Frame) -> np.ndarray:
+    """(33, 3) metres, NaN without a person."""
+    landmarks = model.process(cv2.cvtColor(frame.image, cv2.COLOR_BGR2RGB)).pose_world_landmarks
+    if landmarks is None:
+        return np.full((33, 3), np.nan)
+    return np.array([(p.x, p.y, p.z) for p in landmarks.landmark])
+
+
+def load_or_detect(path: Path, cache: Path | None) -> Detections:
+    """The clip's detections, from the cache folder when it has them; new ones are kept there."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the folder of the clips with --videos")
+    kept = None if cache is None else cache / f"{path.stem}.npz"
+    if kept is not None and kept.is_file():
+        with np.load(kept, allow_pickle=False) as arrays:
+            return Detections(**{key: arrays[key] for key in Detections.__dataclass_fields__})
+    result = detect(path)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(kept, **{key: getattr(result, key) for key in Detections.__dataclass_fields__})
+    return result
+
+
+def limb_error(poses: np.ndarray, truth: np.ndarray, rows: np.ndarray) -> float:
+    """Mean P-MPJPE in mm of (n, 12, 3) limb joints over the chosen rows."""
+    return p_mpjpe(poses[rows], truth[rows][:, LIMBS])
+
+
+def estimate(estimator: Any, poses: Sequence[Pose2D], frames: np.ndarray) -> tuple[np.ndarray, float]:
+    """(n, 12, 3) limb joints in metres, and milliseconds a pose. One call first, outside of the clock."""
+    keys = [(int(k), 0) for k in frames]
+    estimator(poses[:1], keys[:1])
+    start = time.perf_counter()
+    result = estimator(poses, keys)
+    ms = 1000 * (time.perf_counter() - start) / len(poses)
+    return np.stack([pose.joints for pose in result])[:, LIMBS], ms
+
+
+def measure(clip: str, found: Detections, truth: Reference, estimators: dict[str, Any], oracle: bool) -> dict:
+    """One clip's errors (mm), milliseconds a frame and share of frames with a pose.
+
+    All errors are means over the same frames: those in which the detector, and so every method, has a pose.
+    """
+    n = min(len(found.found), len(truth.joints))
+    rows = np.flatnonzero(found.found[:n] & np.isfinite(found.world[:n]).all(axis=(1, 2)))
+    detected = [to_h36m17(Pose2D(found.kp[k], found.score[k], BLAZEPOSE33.name)) for k in rows]
+    exact = [Pose2D(truth.pixels[k], np.ones(17), H36M17.name) for k in rows]
+    errors, ms = {}, {"detector": float(np.median(found.ms))}
+    errors["mediapipe_3d"] = limb_error(found.world[:n][:, LIMBS_BLAZE], truth.joints, rows)
+    for name, estimator in estimators.items():
+        poses, ms[name] = estimate(estimator, detected, rows)
+        errors[name] = p_mpjpe(poses, truth.joints[rows][:, LIMBS])
+        if oracle:
+            poses, _ = estimate(estimator, exact, rows)
+            errors[f"{name}_oracle_2d"] = p_mpjpe(poses, truth.joints[rows][:, LIMBS])
+    box = np.ptp(truth.pixels[rows], axis=1).max(axis=1)
+    distance = np.linalg.norm(np.stack([p.keypoints for p in detected]) - truth.pixels[rows], axis=-1)
+    return {
+        "clip": clip,
+        "frames": int(n),
+        "frames_with_pose_percent": 100 * float(found.found[:n].mean()),
+        "p_mpjpe_12_limbs_mm": errors,
+        "error_2d_12_limbs_percent_of_box": 100 * float((distance[:, LIMBS] / box[:, None]).mean()),
+        "ms_per_frame": ms,
+    }
+
+
+def average(clips: Sequence[dict]) -> dict[str, float]:
+    """Mean of the clips' errors, and the ratios that the project promises."""
+    errors = [clip["p_mpjpe_12_limbs_mm"] for clip in clips]
+    mean = {name: float(np.mean([e[name] for e in errors])) for name in errors[0]}
+    ratios = {
+        f"{k}_to_mediapipe_3d": mean[k] / mean["mediapipe_3d"] for k in ("lifted", "refined") if k in mean
+    }
+    return {**mean, **ratios}
+
+
+def load_estimators(device: str, steps: int, hypotheses: int, seed: int) -> dict[str, Any]:
+    """posefix without and with its refiner."""
+    from posefix.pipeline.estimate import PoseEstimator
+
+    options = {"device": device, "steps": steps, "hypotheses": hypotheses, "seed": seed}
+    return {name: PoseEstimator.load(refine=name == "refined", **options) for name in ("lifted", "refined")}
+
+
+def print_table(clips: Sequence[dict], mean: dict[str, float]) -> None:
+    table = Table(title="P-MPJPE over the 12 limb joints, mm", title_justify="left")
+    table.add_column("")
+    for clip in clips:
+        table.add_column(clip["clip"], justify="right")
+    table.add_column("mean", justify="right")
+    for name in clips[0]["p_mpjpe_12_limbs_mm"]:
+        values = [clip["p_mpjpe_12_limbs_mm"][name] for clip in clips]
+        label = name.replace("_oracle_2d", " (oracle 2D)")
+        table.add_row(label, *(f"{v:.1f}" for v in (*values, mean[name])))
+    table.add_section()
+    table.add_row("frames with a pose, %", *(f"{c['frames_with_pose_percent']:.1f}" for c in clips), "")
+    table.add_row("2D error, % of box", *(f"{c['error_2d_12_limbs_percent_of_box']:.2f}" for c in clips), "")
+    for stage in clips[0]["ms_per_frame"]:
+        table.add_row(f"{stage}, ms a frame", *(f"{c['ms_per_frame'][stage]:.1f}" for c in clips), "")
+    Console().print(table)
+    for name, value in mean.items():
+        if name.endswith("_to_mediapipe_3d"):
+            print(f"{name.removesuffix('_to_mediapipe_3d')} / mediapipe_3d: {value:.3f}")
+
+
+def real_video(
+    *,
+    videos: Path = DEFAULT_VIDEOS,
+    oracle_2d: bool = False,
+    models: bool = True,
+    cache: Path | None = None,
+    json: Path | None = None,
+    device: str = "cpu",
+    steps: int = 2,
+    hypotheses: int = 5,
+    seed: int = 0,
+) -> dict:
+    """Measure posefix on real, calibrated video.
+
+    Args:
+        videos: folder with balance_cam01.mp4, balance_cam03.mp4 and balance_gt.npz.
+        oracle_2d: also lift the exact, projected 2D.
+        models: --no-models measures the detector and its own 3D only.
+        cache: folder that keeps the 2D detections; a later run reads them instead of detecting.
+        json: also write the figures to this file.
+        device, steps, hypotheses, seed: as those of posefix.
+    """
+    estimators = load_estimators(device, steps, hypotheses, seed) if models else {}
+    clips = []
+    for clip in CLIPS:
+        found = load_or_detect(videos / f"{clip}.mp4", cache)
+        clips.append(measure(clip, found, read_reference(videos, clip), estimators, oracle_2d))
+    mean = average(clips)
+    print_table(clips, mean)
+    settings = {"device": device, "steps": steps, "hypotheses": hypotheses, "seed": seed}
+    report = {"clips": clips, "mean": mean, "settings": settings}
+    if json is not None:
+        json.write_text(jsonlib.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+if __name__ == "__main__":
+    try:
+        cyclopts.App(result_action="return_none", default_command=real_video)()
+    except PosefixError as error:
+        sys.exit(f"{error}")

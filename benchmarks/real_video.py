@@ -56,7 +56,7 @@ class Detections:
         score: (n, 33).
         world: (n, 33, 3) MediaPipe's own 3D, metres.
         found: (n,) bool.
-        ms: milliseconds a frame of the detector; NaN-free also when it comes from the cache.
+        ms: (n,) milliseconds the detector took; from the cache, those of the run that filled it.
     """
 
     kp: np.ndarray
@@ -99,8 +99,9 @@ def detect(path: Path) -> Detections:
             world.append(_world_landmarks(own_3d, frame))
     detector.close()
     own_3d.close()
-    found = np.isfinite(score).all(axis=1)
-    return Detections(np.array(kp), np.array(score), np.array(world), found, np.array(ms))
+    scores = np.array(score)
+    found = np.asarray(np.isfinite(scores).all(axis=1))
+    return Detections(np.array(kp), scores, np.array(world), found, np.array(ms))
 
 
 def _world_landmarks(model: Any, frame: Frame) -> np.ndarray:
@@ -108,7 +109,7 @@ def _world_landmarks(model: Any, frame: Frame) -> np.ndarray:
     landmarks = model.process(cv2.cvtColor(frame.image, cv2.COLOR_BGR2RGB)).pose_world_landmarks
     if landmarks is None:
         return np.full((33, 3), np.nan)
-    return np.array([(p.x, p.y, p.z) for p in landmarks.landmark])
+    return np.array([(p.x, p.y, p.z) for p in landmarks.landmark])  # metres, origin between the hips
 
 
 def load_or_detect(path: Path, cache: Path | None) -> Detections:
@@ -126,11 +127,6 @@ def load_or_detect(path: Path, cache: Path | None) -> Detections:
     return result
 
 
-def limb_error(poses: np.ndarray, truth: np.ndarray, rows: np.ndarray) -> float:
-    """Mean P-MPJPE in mm of (n, 12, 3) limb joints over the chosen rows."""
-    return p_mpjpe(poses[rows], truth[rows][:, LIMBS])
-
-
 def estimate(estimator: Any, poses: Sequence[Pose2D], frames: np.ndarray) -> tuple[np.ndarray, float]:
     """(n, 12, 3) limb joints in metres, and milliseconds a pose. One call first, outside of the clock."""
     keys = [(int(k), 0) for k in frames]
@@ -144,27 +140,31 @@ def estimate(estimator: Any, poses: Sequence[Pose2D], frames: np.ndarray) -> tup
 def measure(clip: str, found: Detections, truth: Reference, estimators: dict[str, Any], oracle: bool) -> dict:
     """One clip's errors (mm), milliseconds a frame and share of frames with a pose.
 
-    All errors are means over the same frames: those in which the detector, and so every method, has a pose.
+    All errors are means over the same frames: those in which every method has all 12 joints.
     """
     n = min(len(found.found), len(truth.joints))
-    rows = np.flatnonzero(found.found[:n] & np.isfinite(found.world[:n]).all(axis=(1, 2)))
-    detected = [to_h36m17(Pose2D(found.kp[k], found.score[k], BLAZEPOSE33.name)) for k in rows]
-    exact = [Pose2D(truth.pixels[k], np.ones(17), H36M17.name) for k in rows]
-    errors, ms = {}, {"detector": float(np.median(found.ms))}
-    errors["mediapipe_3d"] = limb_error(found.world[:n][:, LIMBS_BLAZE], truth.joints, rows)
+    seen = np.flatnonzero(found.found[:n] & np.isfinite(found.world[:n]).all(axis=(1, 2)))
+    if len(seen) == 0:
+        raise InputError(f"{clip}: no person was found in any frame, so there is nothing to measure")
+    detected = [to_h36m17(Pose2D(found.kp[k], found.score[k], BLAZEPOSE33.name)) for k in seen]
+    exact = [Pose2D(truth.pixels[k], np.ones(17), H36M17.name) for k in seen]
+    poses, ms = {"mediapipe_3d": found.world[seen][:, LIMBS_BLAZE]}, {"detector": float(np.median(found.ms))}
     for name, estimator in estimators.items():
-        poses, ms[name] = estimate(estimator, detected, rows)
-        errors[name] = p_mpjpe(poses, truth.joints[rows][:, LIMBS])
+        poses[name], ms[name] = estimate(estimator, detected, seen)
         if oracle:
-            poses, _ = estimate(estimator, exact, rows)
-            errors[f"{name}_oracle_2d"] = p_mpjpe(poses, truth.joints[rows][:, LIMBS])
-    box = np.ptp(truth.pixels[rows], axis=1).max(axis=1)
-    distance = np.linalg.norm(np.stack([p.keypoints for p in detected]) - truth.pixels[rows], axis=-1)
+            poses[f"{name}_oracle_2d"], _ = estimate(estimator, exact, seen)
+    whole = np.all([np.isfinite(p).all(axis=(1, 2)) for p in poses.values()], axis=0)
+    if not whole.any():
+        raise PosefixError(f"{clip}: no frame in which every method has all 12 joints")
+    target = truth.joints[seen[whole]][:, LIMBS]
+    box = np.ptp(truth.pixels[seen], axis=1).max(axis=1)
+    distance = np.linalg.norm(np.stack([p.keypoints for p in detected]) - truth.pixels[seen], axis=-1)
     return {
         "clip": clip,
         "frames": int(n),
+        "frames_scored": int(whole.sum()),
         "frames_with_pose_percent": 100 * float(found.found[:n].mean()),
-        "p_mpjpe_12_limbs_mm": errors,
+        "p_mpjpe_12_limbs_mm": {name: p_mpjpe(p[whole], target) for name, p in poses.items()},
         "error_2d_12_limbs_percent_of_box": 100 * float((distance[:, LIMBS] / box[:, None]).mean()),
         "ms_per_frame": ms,
     }
@@ -200,6 +200,7 @@ def print_table(clips: Sequence[dict], mean: dict[str, float]) -> None:
         table.add_row(label, *(f"{v:.1f}" for v in (*values, mean[name])))
     table.add_section()
     table.add_row("frames with a pose, %", *(f"{c['frames_with_pose_percent']:.1f}" for c in clips), "")
+    table.add_row("frames scored", *(f"{c['frames_scored']} of {c['frames']}" for c in clips), "")
     table.add_row("2D error, % of box", *(f"{c['error_2d_12_limbs_percent_of_box']:.2f}" for c in clips), "")
     for stage in clips[0]["ms_per_frame"]:
         table.add_row(f"{stage}, ms a frame", *(f"{c['ms_per_frame'][stage]:.1f}" for c in clips), "")

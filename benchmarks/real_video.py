@@ -250,4 +250,5 @@ if __name__ == "__main__":
     try:
         cyclopts.App(result_action="return_none", default_command=real_video)()
     except PosefixError as error:
-        sys.exit(f"{error}")
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

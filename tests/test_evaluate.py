@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import posefix.lifter
+import posefix.refiner
 import pytest
 from posefix.skeleton.errors import InputError, OutputError, PosefixError
 from posefix.training import evaluate as module
@@ -109,6 +111,50 @@ def test_a_quick_look_takes_rows_from_everywhere(file):
     assert take_rows(bench, 99) is bench
     with pytest.raises(InputError, match="at least 1"):
         take_rows(bench, 0)
+
+
+class _FakeLifter:
+    """Takes what the real one takes; the pose is the 2D with depth 0."""
+
+    weights = {"lifter.safetensors": "aa"}  # noqa: RUF012
+
+    @classmethod
+    def load(cls, device):
+        return cls()
+
+    def __call__(self, keypoints, observed):
+        assert observed.shape == keypoints.shape[:2]
+        assert observed.all()
+        return np.concatenate([keypoints, np.zeros_like(keypoints[..., :1])], axis=-1)
+
+
+class _FakeRefiner:
+    """Writes each row's key into the pose."""
+
+    weights = {"refiner.safetensors": "bb"}  # noqa: RUF012
+
+    @classmethod
+    def load(cls, device, steps, hypotheses, seed):
+        return cls()
+
+    def __call__(self, keypoints, observed, lifted, keys):
+        assert keys.dtype == np.int64
+        return lifted + keys[:, None, :1], np.zeros(lifted.shape[:2])
+
+
+@pytest.mark.parametrize("chunk", [7, 1024])
+def test_networks_run_in_chunks_with_one_key_a_row(monkeypatch, chunk):
+    monkeypatch.setattr(posefix.lifter, "Lifter", _FakeLifter, raising=False)
+    monkeypatch.setattr(posefix.refiner, "Refiner", _FakeRefiner, raising=False)
+    monkeypatch.setattr(module, "CHUNK_ROWS", chunk)
+    done = []
+    stages, weights = module.load_stages("both", module.ModelSettings(), done.append)
+    keypoints = np.random.default_rng(0).normal(size=(20, 17, 2))
+    lifted, refined = (stages[name](keypoints, np.ones((20, 2))) for name in ("lifted", "refined"))
+    np.testing.assert_array_equal(lifted[..., :2], keypoints)
+    np.testing.assert_allclose(refined - lifted, np.broadcast_to(np.arange(20.0)[:, None, None], (20, 17, 3)))
+    assert sum(done) == 40
+    assert weights == {"lifter.safetensors": "aa", "refiner.safetensors": "bb"}
 
 
 def test_bad_requests_fail_before_the_work(file, tmp_path, monkeypatch):

@@ -45,13 +45,18 @@ class MediaPipeDetector:
             self._pose = Pose(static_image_mode=False, model_complexity=1, smooth_landmarks=False)
             # The graph opens its models, and chatters about it, in its own threads: wait for one result.
             self._pose.process(np.zeros((64, 64, 3), np.uint8))
+        self._shape: tuple[int, int] | None = None
 
     def detect(self, frame: Frame) -> list[Pose2D]:
         """At most one person: 33 landmarks in pixels (guesses when hidden), visibility as score."""
         height, width = frame.image.shape[:2]
         if min(height, width) < MIN_SIDE:
             return []
-        landmarks = self._pose.process(_rgb(frame.image)).pose_landmarks  # type: ignore[attr-defined]
+        if self._shape not in (None, (height, width)):  # another picture: forget where the person was
+            with _quiet_stderr():
+                self._pose.reset()  # type: ignore[union-attr]
+        self._shape = (height, width)
+        landmarks = self._pose.process(_rgb(frame.image)).pose_landmarks  # type: ignore[union-attr]
         if landmarks is None:
             return []
         raw = np.array([(p.x, p.y, p.visibility) for p in landmarks.landmark], np.float32)  # (33, 3)

@@ -1,0 +1,109 @@
+"""Everything a run can be told: one frozen dataclass whose fields are the flags of `posefix`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..detectors.base import find_detector
+from ..skeleton.errors import DeviceError, InputError
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
+
+MAX_STEPS = 50  # the refiner's diffusion has no more
+MAX_HYPOTHESES = 200
+MIN_HEIGHT_M, MAX_HEIGHT_M = 0.3, 3.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to process a clip.
+
+    Attributes:
+        output: folder for the results; None: NAME_posefix in the current folder.
+        detector: name of the 2D detector.
+        device: where the networks run; "auto" takes the fastest there is.
+        steps: denoising steps of the refiner.
+        hypotheses: poses drawn per person and frame; their mean is the pose, their spread the uncertainty.
+        seed: seed of the hypotheses' noise; the same seed gives the same bytes.
+        height: stature of the person, metres; scales the 3D.
+        refine: False gives the lifter's pose, without uncertainty.
+        render: False writes no video.
+        start, end: seconds of the clip to begin and stop at.
+        max_frames: stop after so many frames.
+        overwrite: replace the results of an earlier run.
+        verbosity: -1 quiet, 0 normal, 1 verbose (tracebacks).
+        batch_size: frames that go through the networks at once; changes speed and memory, not results.
+
+    Raises:
+        InputError: a value makes no sense.
+    """
+
+    output: Path | None = None
+    detector: str = "mediapipe"
+    device: DeviceName = "auto"
+    steps: int = 2
+    hypotheses: int = 5
+    seed: int = 0
+    height: float = 1.75
+    refine: bool = True
+    render: bool = True
+    start: float | None = None
+    end: float | None = None
+    max_frames: int | None = None
+    overwrite: bool = False
+    verbosity: int = 0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        find_detector(self.detector)
+        _require(self.device in DEVICES, f"--device {self.device}: choose from {', '.join(DEVICES)}")
+        _require_range("--steps", self.steps, 1, MAX_STEPS)
+        _require_range("--hypotheses", self.hypotheses, 1, MAX_HYPOTHESES)
+        _require_range("--height", self.height, MIN_HEIGHT_M, MAX_HEIGHT_M, " metres, e.g. 1.75")
+        _require_range("--seed", self.seed, 0, 2**63 - 1)
+        _require_range("--batch-size", self.batch_size, 1, 1024)
+        if self.start is not None:
+            _require(0 <= self.start < math.inf, f"--start {self.start:g}: expected 0 or more seconds")
+        if self.end is not None:
+            begin = self.start or 0.0
+            _require(self.end > begin, f"--end {self.end:g}: expected more than the start, {begin:g} seconds")
+        if self.max_frames is not None:
+            _require(self.max_frames >= 1, f"--max-frames {self.max_frames}: expected 1 or more")
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise InputError(problem)
+
+
+def _require_range(flag: str, value: float, low: float, high: float, unit: str = "") -> None:
+    # Written so that NaN fails.
+    _require(low <= value <= high, f"{flag} {value:g}: expected {low:g} to {high:g}{unit}")
+
+
+def resolve_device(device: str) -> str:
+    """The device to use: "cpu", "cuda" or "mps".
+
+    Raises:
+        DeviceError: CUDA or MPS was asked for and is not there.
+    """
+    if device == "cpu":
+        return device
+    import torch  # slow to import: only where it decides
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    if device == "cuda" and not cuda:
+        if torch.version.cuda is None:
+            reason = "this PyTorch is built without CUDA; install a CUDA build (pytorch.org/get-started)"
+        else:
+            reason = "PyTorch finds no usable NVIDIA GPU; check nvidia-smi and the driver"
+        raise DeviceError(f"--device cuda: {reason}, or use --device cpu")
+    if device == "mps" and not mps:
+        raise DeviceError("--device mps: needs a Mac with Apple silicon and PyTorch for it; use --device cpu")
+    return device

@@ -8,6 +8,7 @@ import math
 import os
 
 import av
+from av.error import FFmpegError
 
 _SAME_TIME_S = 5e-4
 
@@ -54,7 +55,7 @@ class PacketClock:
         """Takes in one packet; False at the end."""
         try:
             packet = next(self._packets, None)
-        except (av.FFmpegError, ValueError):
+        except (FFmpegError, ValueError):
             packet = None
         if packet is None or packet.size == 0:
             self._decoded_s = math.inf
@@ -78,5 +79,5 @@ def open_clock(path: str) -> PacketClock | None:
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     try:
         return PacketClock(os.path.abspath(path))
-    except (av.FFmpegError, ValueError, IndexError, OSError):
+    except (FFmpegError, ValueError, IndexError, OSError):
         return None  # frames are then numbered as they come; whether it opens at all is OpenCV's to say

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,7 +136,7 @@ class FrameReader:
     def corrupt_frames(self) -> int:
         return self._pictures.corrupt
 
-    def _read(self, at: tuple[int, float] | None, image: Image | None) -> Iterator[Frame]:
+    def _read(self, at: tuple[int, float] | None, image: Image | None) -> Generator[Frame]:
         count = 0
         while at is not None and at[1] < self._end_s:
             if at[1] >= self._start_s:

@@ -26,6 +26,8 @@ from ..skeleton.poses import FloatArray
 MAX_SIDE = 1920  # px: longer frames are reduced before they go in
 MIN_SIDE = 16  # px: nothing that small holds a person
 BOX_SCORE = 0.5  # landmarks above this span the box
+# The graph opens its models, and chatters about it, in threads of its own: the first result tells the end.
+_BLANK = np.zeros((64, 64, 3), np.uint8)
 
 # The protobuf release that MediaPipe pins warns about MediaPipe's own calls; a user can do nothing about it.
 warnings.filterwarnings("ignore", message=r"SymbolDatabase\.GetPrototype", category=UserWarning)
@@ -43,8 +45,7 @@ class MediaPipeDetector:
             from mediapipe.python.solutions.pose import Pose
 
             self._pose = Pose(static_image_mode=False, model_complexity=1, smooth_landmarks=False)
-            # The graph opens its models, and chatters about it, in its own threads: wait for one result.
-            self._pose.process(np.zeros((64, 64, 3), np.uint8))
+            self._pose.process(_BLANK)
         self._shape: tuple[int, int] | None = None
 
     def detect(self, frame: Frame) -> list[Pose2D]:
@@ -55,6 +56,7 @@ class MediaPipeDetector:
         if self._shape not in (None, (height, width)):  # another picture: forget where the person was
             with _quiet_stderr():
                 self._pose.reset()  # type: ignore[union-attr]
+                self._pose.process(_BLANK)  # type: ignore[union-attr]
         self._shape = (height, width)
         landmarks = self._pose.process(_rgb(frame.image)).pose_landmarks  # type: ignore[union-attr]
         if landmarks is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -85,14 +87,21 @@ def _require_range(flag: str, value: float, low: float, high: float, unit: str =
     _require(low <= value <= high, f"{flag} {value:g}: expected {low:g} to {high:g}{unit}")
 
 
+def _is_cpu_build() -> bool:
+    """Whether PyTorch's version says that it knows the CPU only: spares a slow import."""
+    with contextlib.suppress(PackageNotFoundError):
+        return version("torch").endswith("+cpu")
+    return False
+
+
 def resolve_device(device: str) -> str:
     """The device to use: "cpu", "cuda" or "mps".
 
     Raises:
         DeviceError: CUDA or MPS was asked for and is not there.
     """
-    if device == "cpu":
-        return device
+    if device == "cpu" or (device == "auto" and _is_cpu_build()):
+        return "cpu"
     import torch  # slow to import: only where it decides
 
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()

@@ -1,0 +1,226 @@
+"""The `posefix` command: words in, `run_video` called, one line out for everything that goes wrong.
+
+Nothing heavy is imported before a command runs, so that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+
+from ..skeleton.errors import EXIT_NO_PERSON, EXIT_OK, EXIT_UNEXPECTED, InputError, PosefixError
+from .record import package_version
+from .settings import DeviceName, Settings
+
+if TYPE_CHECKING:
+    from .reader import Source
+
+_DEFAULT = Settings()
+
+HELP = "Monocular 3D human pose: a video in, a rendered video and 3D keypoint CSVs out."
+EXAMPLES = """Examples:
+  posefix clip.mp4                      results in clip_posefix/
+  posefix a.mp4 "takes/*.mov" -o out    results in out/a_posefix/, ...
+  posefix frames/ --height 1.82         a folder of images of a 1.82 m person
+  posefix clip.mp4 --start 3 --end 8 --hypotheses 20 --no-render
+  posefix 0 --max-frames 600            camera 0, until 600 frames or Ctrl-C
+  posefix rtsp://host/stream            a network camera, until Ctrl-C
+
+Exit codes:
+  0 done                        4 device not there
+  1 unexpected error            5 weights missing or damaged
+  2 bad input or usage          6 no person found (files are written)
+  3 cannot write the output     130 stopped by Ctrl-C (files are finished)"""
+USAGE = """Usage: posefix VIDEO... [OPTIONS]
+       posefix train lifter|refiner [OPTIONS]
+       posefix eval [OPTIONS]"""
+
+app = App(
+    name="posefix",
+    usage=USAGE,
+    help=HELP,
+    help_format="plaintext",
+    help_epilogue=EXAMPLES,
+    version=lambda: f"posefix {package_version('posefix')}",
+)
+train = App(name="train", help="Train the networks from motion capture; reproduces the shipped weights.")
+app.command(train)
+train.command("posefix.training.cli:train_lifter", name="lifter", help="Train the 2D-to-3D lifter.")
+train.command("posefix.training.cli:train_refiner", name="refiner", help="Train the diffusion refiner.")
+app.command(
+    "posefix.training.evaluate:evaluate_cli",
+    name="eval",
+    help="Measure the networks on motion capture, by the open MOCAP17 protocol.",
+)
+
+
+@app.default
+def run(
+    *videos: str,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    detector: str = _DEFAULT.detector,
+    device: DeviceName = _DEFAULT.device,
+    steps: int = _DEFAULT.steps,
+    hypotheses: int = _DEFAULT.hypotheses,
+    seed: int = _DEFAULT.seed,
+    height: float = _DEFAULT.height,
+    refine: bool = _DEFAULT.refine,
+    render: bool = _DEFAULT.render,
+    start: float | None = None,
+    end: float | None = None,
+    max_frames: int | None = None,
+    batch_size: int = _DEFAULT.batch_size,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False,
+) -> int:
+    """Process clips.
+
+    Parameters
+    ----------
+    videos
+        Video files, globs, folders or globs of images, a camera index, or RTSP/HTTP URLs.
+    output
+        Folder for the results; with several inputs each gets DIR/NAME_posefix. Default: NAME_posefix.
+    detector
+        2D detector: mediapipe.
+    device
+        Where the networks run; auto takes the fastest there is.
+    steps
+        Denoising steps of the refiner, 1 to 50.
+    hypotheses
+        Poses drawn per frame, 1 to 200: their mean is the pose, their spread the uncertainty.
+    seed
+        Seed of the hypotheses; the same seed gives the same files.
+    height
+        Stature of the person in metres; scales the 3D.
+    refine
+        Refine the lifted pose; without, there is no uncertainty.
+    render
+        Write the rendered video.
+    start
+        Begin at this second.
+    end
+        Stop at this second.
+    max_frames
+        Stop after so many frames.
+    batch_size
+        Frames that go through the networks at once; changes speed and memory, not results.
+    overwrite
+        Replace the results of an earlier run.
+    quiet
+        Print nothing but errors.
+    verbose
+        Print more, and tracebacks of unexpected errors.
+    """
+    if not videos:
+        app.help_print([])
+        return InputError.exit_code
+    settings = Settings(
+        output=output,
+        detector=detector,
+        device=device,
+        steps=steps,
+        hypotheses=hypotheses,
+        seed=seed,
+        height=height,
+        refine=refine,
+        render=render,
+        start=start,
+        end=end,
+        max_frames=max_frames,
+        overwrite=overwrite,
+        verbosity=-1 if quiet else int(verbose),
+        batch_size=batch_size,
+    )
+    return process_all(videos, settings)
+
+
+def process_all(words: Sequence[str], settings: Settings) -> int:
+    """Process every clip that the words name, whatever happens to others. Returns the worst exit code."""
+    from .interrupt import Interrupt
+    from .report import ProgressBar, describe
+    from .run import load_estimator, run_video
+    from .settings import resolve_device
+
+    quiet, codes = settings.verbosity < 0, [EXIT_OK]
+    sources = _sources(words, codes, settings)
+    device = resolve_device(settings.device)
+    estimator = load_estimator(settings, device) if len(sources) > 1 else None
+    with Interrupt().listening() as interrupt, ProgressBar(quiet) as bar:
+        for source in sources:
+            own = settings
+            if len(sources) > 1 and settings.output is not None:
+                own = replace(settings, output=settings.output / f"{source.name}_posefix")
+            try:
+                summary = run_video(source, own, estimator=estimator, watcher=bar, interrupt=interrupt)
+            except Exception as error:
+                codes.append(_report(error, settings.verbosity > 0))
+                continue
+            codes.append(summary.exit_code)
+            if not quiet:
+                print(describe(summary), flush=True)
+            if interrupt.signal is not None:
+                break
+    if estimator is not None:
+        estimator.close()
+    return worst(codes)
+
+
+def _sources(words: Sequence[str], codes: list[int], settings: Settings) -> list[Source]:
+    """The clips that the words name. Bad words are reported and their exit codes noted."""
+    from .reader import expand_sources
+
+    good = []
+    for word in words:
+        try:
+            expand_sources([word])
+            good.append(word)
+        except InputError as error:
+            codes.append(_report(error, settings.verbosity > 0))
+    return expand_sources(good) if good else []
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code that says most: "no person" ranks just above "done"."""
+    return max(codes, key=lambda code: 0.5 if code == EXIT_NO_PERSON else code)
+
+
+def _report(error: Exception, verbose: bool) -> int:
+    """Print an error as one line on stderr and return its exit code; tracebacks only when verbose."""
+    if isinstance(error, PosefixError):
+        line, code = str(error), error.exit_code
+    else:
+        hint = "" if verbose else "; run again with -v for details"
+        line, code = f"unexpected {type(error).__name__}: {error}{hint}", EXIT_UNEXPECTED
+        if verbose:
+            traceback.print_exception(error)
+    print(f"posefix: error: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `posefix` command; ends the process with the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(call(words))
+
+
+def call(words: Sequence[str]) -> int:
+    """Run a command line and return its exit code."""
+    try:
+        result = app(list(words), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        print(f"posefix: error: {' '.join(str(error).split())} See `posefix --help`.", file=sys.stderr)
+        return InputError.exit_code
+    except KeyboardInterrupt:
+        print("posefix: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _report(error, bool({"-v", "--verbose"} & set(words)))
+    return result if isinstance(result, int) else EXIT_OK

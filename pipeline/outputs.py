@@ -1,0 +1,97 @@
+"""The files of one run: their names, opening them together, closing them whatever happens."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..skeleton import FramePoses
+from ..skeleton.errors import OutputError
+from .sinks import Csv2DSink, Csv3DSink, VideoSink
+from .sinks.errors import cannot_write
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPaths:
+    """Where the results of one clip go."""
+
+    video: Path
+    csv_3d: Path
+    csv_2d: Path
+    run_json: Path
+
+    @classmethod
+    def of(cls, name: str, folder: Path) -> OutputPaths:
+        """`folder/name_pose.mp4`, `name_3d.csv`, `name_2d.csv`, `name_run.json`."""
+        return cls(*(folder / f"{name}_{end}" for end in ("pose.mp4", "3d.csv", "2d.csv", "run.json")))
+
+    @property
+    def folder(self) -> Path:
+        return self.csv_3d.parent
+
+    @property
+    def existing(self) -> list[Path]:
+        """Those of the files that are there."""
+        return [path for path in (self.video, self.csv_3d, self.csv_2d, self.run_json) if path.exists()]
+
+    def check(self, overwrite: bool) -> None:
+        """Raises OutputError when results of an earlier run are there and `overwrite` is False."""
+        if self.existing and not overwrite:
+            raise OutputError(
+                f"{self.existing[0]} exists already; add --overwrite to replace it, "
+                "or choose another folder with -o"
+            )
+
+    def make_folder(self) -> None:
+        """Make the folder. Raises OutputError when that cannot be."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            blocked = NotADirectoryError(errno.ENOTDIR, "a file of that name is in the way")
+            raise cannot_write(self.folder, blocked) from error
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+
+
+class Outputs:
+    """The open sinks of one run; a context manager that closes all of them even when one fails.
+
+    Raises:
+        OutputError: a file cannot be written (also from `write` and `close`).
+    """
+
+    def __init__(self, paths: OutputPaths, render: bool, fps: float | None) -> None:
+        self._stack = ExitStack()
+        try:
+            self._csv_3d = self._stack.enter_context(Csv3DSink(paths.csv_3d))
+            self._csv_2d = self._stack.enter_context(Csv2DSink(paths.csv_2d))
+            self._video = self._stack.enter_context(VideoSink(paths.video, fps)) if render else None
+        except BaseException:
+            self._stack.close()
+            for path in (paths.csv_3d, paths.csv_2d):  # header only: would block the next run
+                path.unlink(missing_ok=True)
+            raise
+
+    def write_poses(self, poses: FramePoses) -> None:
+        """Append a frame's rows to the CSVs."""
+        self._csv_3d.write(poses)
+        self._csv_2d.write(poses)
+
+    def write_image(self, image: np.ndarray, time_s: float) -> None:
+        """Append a rendered frame, (H, W, 3) uint8 BGR, to the video."""
+        if self._video is not None:
+            self._video.write(image, time_s)
+
+    def __enter__(self) -> Outputs:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish all files. Calling it twice does no harm."""
+        self._stack.close()

@@ -1,0 +1,71 @@
+"""What a run tells a person at a terminal: the progress bar, and the closing summary."""
+
+from __future__ import annotations
+
+import signal
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .reader import SourceInfo
+from .run import RunSummary
+
+
+class ProgressBar:
+    """Frames done, frames/s and time left, on stderr; silent where that is no terminal.
+
+    Args:
+        quiet: show nothing anyway.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        )
+
+    def begin(self, info: SourceInfo, frames: int | None) -> None:
+        """A clip starts; `frames` is the number expected, None when unknown."""
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        self._task = self._progress.add_task(info.name, total=frames, rate="")
+
+    def advance(self) -> None:
+        """One more frame is done."""
+        if self._progress.disable:
+            return
+        speed = self._progress.tasks[0].speed
+        self._progress.update(self._task, advance=1, rate=f"{speed:.1f} frames/s" if speed else "")
+
+    def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def describe(summary: RunSummary) -> str:
+    """The closing lines of a clip: what was found, how fast, and what was written."""
+    s = summary
+    counts = [f"{s.read} frames read", f"{s.detected} detected"]
+    counts += [f"{n} {word}" for n, word in ((s.interpolated, "interpolated"), (s.missing, "missing")) if n]
+    counts += [f"{s.corrupt} damaged and skipped"] if s.corrupt else []
+    rate = f"{s.seconds:.1f} s, {s.read / s.seconds:.1f} frames/s" if s.seconds else ""
+    lines = [f"{s.name}: {', '.join(counts)} ({rate})"]
+    if s.signal is not None:
+        lines.append(f"stopped by {signal.Signals(s.signal).name}: these files end where it was stopped")
+    elif not s.detected:
+        lines.append("warning: no person found in any frame; all rows are `missing`")
+    lines += [f"  wrote {path}" for path in s.files]
+    return "\n".join(lines)

@@ -1,0 +1,304 @@
+"""The running program: one clip from frames to files.
+
+    reader ─frames→ detector ─2D→ gaps, lifter, refiner ─3D→ drawing, encoding, CSV
+
+Each arrow is a bounded channel between threads, so the slowest stage sets the pace and memory does not grow
+with the length of the clip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from ..detectors import Detector, create_detector
+from ..skeleton import Frame, FramePoses, Pose2D, Pose3D, Status
+from ..skeleton.convert import to_h36m17
+from ..skeleton.errors import EXIT_NO_PERSON, EXIT_OK, InputError, PosefixError
+from .channels import Channel, Stages, Stopwatch
+from .gaps import GapFiller
+from .interrupt import Interrupt
+from .outputs import OutputPaths, Outputs
+from .reader import FrameReader, Source, SourceInfo, open_source
+from .record import make_record
+from .render import Renderer, RenderSettings
+from .settings import Settings, resolve_device
+from .sinks import write_run_json
+
+WAITING = 4  # frames that may wait between two stages
+
+#: a frame's rows with its picture; without where the picture could not be decoded
+Timed = tuple[Frame | None, FramePoses]
+
+
+class Estimator(Protocol):
+    """Human3.6M-17 2D poses and their (frame, person) keys -> 3D poses; see `estimate.PoseEstimator`."""
+
+    weights: dict[str, str]
+
+    def __call__(self, poses: list[Pose2D], keys: list[tuple[int, int]]) -> list[Pose3D]: ...
+    def close(self) -> None: ...
+
+
+class Watcher(Protocol):
+    """Told how a run goes, e.g. a progress bar."""
+
+    def begin(self, info: SourceInfo, frames: int | None) -> None: ...
+    def advance(self) -> None: ...
+
+
+@dataclass
+class RunSummary:
+    """What a run did.
+
+    Attributes:
+        name: the clip's short name. paths: where its files are.
+        detected, interpolated, missing: frames by the best status of anybody in them.
+        read: frames that were decoded. corrupt: frames that could not be.
+        seconds: wall time. stages: seconds of work of each stage.
+        signal: number of the signal that stopped the run, None when it ran to the end.
+        error: what ended the run early, None when nothing did.
+    """
+
+    name: str
+    paths: OutputPaths
+    read: int = 0
+    detected: int = 0
+    interpolated: int = 0
+    missing: int = 0
+    corrupt: int = 0
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    signal: int | None = None
+    error: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal after an interruption, `EXIT_NO_PERSON` when nobody was found, else 0."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return EXIT_OK if self.detected else EXIT_NO_PERSON
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that were written."""
+        return self.paths.existing
+
+    def count(self, poses: FramePoses) -> None:
+        """Add a frame to the counts."""
+        found = {person.status for person in poses.people}
+        order: tuple[Status, ...] = ("detected", "interpolated", "missing")
+        best = next((status for status in order if status in found), "missing")
+        setattr(self, best, getattr(self, best) + 1)
+
+
+def load_estimator(settings: Settings, device: str) -> Estimator:
+    """The lifter and refiner of these settings. Raises WeightsError when their files are damaged."""
+    from .estimate import PoseEstimator  # brings the networks' runtime: not needed to print help
+
+    return PoseEstimator.load(
+        device=device,
+        steps=settings.steps,
+        hypotheses=settings.hypotheses,
+        seed=settings.seed,
+        height_m=settings.height,
+        refine=settings.refine,
+        batch_size=settings.batch_size,
+    )
+
+
+def run_video(
+    source: Source | str | int,
+    settings: Settings,
+    *,
+    estimator: Estimator | None = None,
+    watcher: Watcher | None = None,
+    interrupt: Interrupt | None = None,
+) -> RunSummary:
+    """Process one clip and write its files.
+
+    Args:
+        source: a clip, as `reader.open_source` takes it.
+        settings: how; `settings.output` is the folder of the files.
+        estimator: networks to use; None loads them (loading once serves several clips).
+        watcher: told of every frame that is done.
+        interrupt: set from outside to stop early; what was read until then is finished and written.
+
+    Raises:
+        PosefixError: bad input, output, device or weights. Files written until then are finished and kept.
+    """
+    began = time.perf_counter()
+    interrupt = interrupt or Interrupt()
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(
+            open_source(source, start_s=settings.start, end_s=settings.end, max_frames=settings.max_frames)
+        )
+        paths = OutputPaths.of(reader.info.name, settings.output or Path(f"{reader.info.name}_posefix"))
+        paths.check(settings.overwrite)
+        device = resolve_device(settings.device)
+        first = next(reader, None)  # before anything is written: a clip without frames leaves no files
+        if first is None:
+            raise InputError(f"{reader.info.name}: no frame to read")
+        detector = create_detector(settings.detector, device)
+        stack.callback(detector.close)
+        if estimator is None:
+            estimator = load_estimator(settings, device)
+            stack.callback(estimator.close)
+        paths.make_folder()
+        outputs = stack.enter_context(Outputs(paths, settings.render, reader.info.fps))
+        summary, clock = RunSummary(reader.info.name, paths), Stopwatch()
+        if watcher is not None:
+            watcher.begin(reader.info, expected_frames(reader.info, settings))
+        clip = _Clip(
+            reader, first, settings, detector, estimator, outputs, summary, clock, interrupt, watcher
+        )
+        try:
+            clip.process()
+            with clock("encode"):
+                outputs.close()
+        except BaseException as error:
+            summary.error = str(error) or type(error).__name__
+            raise
+        finally:
+            summary.signal, summary.corrupt = interrupt.signal, reader.corrupt_frames
+            summary.seconds, summary.stages = time.perf_counter() - began, dict(clock.seconds)
+            record = make_record(summary, settings, device, detector, estimator.weights, reader.info)
+            with contextlib.suppress(PosefixError) if summary.error else contextlib.nullcontext():
+                write_run_json(paths.run_json, record)
+    return summary
+
+
+@dataclass
+class _Clip:
+    """One clip on its way through the stages."""
+
+    reader: FrameReader
+    first: Frame
+    settings: Settings
+    detector: Detector
+    estimator: Estimator
+    outputs: Outputs
+    summary: RunSummary
+    clock: Stopwatch
+    interrupt: Interrupt
+    watcher: Watcher | None
+
+    def process(self) -> None:
+        """All frames through all stages. Raises the first error of any stage, after the others have ended."""
+        frames: Channel[Frame] = Channel(WAITING)
+        detected: Channel[tuple[Frame, list[Pose2D]]] = Channel(WAITING)
+        finished: Channel[Timed] = Channel(WAITING)
+        stages = Stages()
+        stages.start("read", lambda: self._read(frames), feeds=frames)
+        stages.start("detect", lambda: self._detect(frames, detected), reads=frames, feeds=detected)
+        stages.start("write", lambda: self._write(finished), reads=finished)
+        try:
+            # This thread does the 3D, and hears Ctrl-C.
+            stages.run(lambda: self._estimate(detected, finished), reads=detected, feeds=finished)
+            stages.join()
+        except BaseException:
+            stages.abort()
+            stages.wait()  # nobody may still be reading when the caller closes the source
+            raise
+
+    def _read(self, frames: Channel[Frame]) -> None:
+        frame: Frame | None = self.first
+        while frame is not None and self.interrupt.signal is None:
+            self.summary.read += 1
+            frames.put(frame)
+            with self.clock("read"):
+                frame = next(self.reader, None)
+
+    def _detect(self, frames: Channel[Frame], detected: Channel[tuple[Frame, list[Pose2D]]]) -> None:
+        for frame in frames:
+            with self.clock("detect"):
+                poses = [to_h36m17(pose) for pose in self.detector.detect(frame)]
+            detected.put((frame, poses))
+
+    def _estimate(self, detected: Channel[tuple[Frame, list[Pose2D]]], finished: Channel[Timed]) -> None:
+        rows = bridge_gaps(detected, first_index=None if self.settings.start else 0)
+        for batch in in_batches(rows, self.settings.batch_size):
+            with self.clock("estimate"):
+                done = add_3d(batch, self.estimator)
+            for item in done:
+                finished.put(item)
+
+    def _write(self, finished: Channel[Timed]) -> None:
+        renderer = (
+            Renderer(settings=RenderSettings(height_m=self.settings.height)) if self.settings.render else None
+        )
+        for frame, poses in finished:
+            with self.clock("csv"):
+                self.outputs.write_poses(poses)
+            self.summary.count(poses)
+            if renderer is not None and frame is not None:
+                with self.clock("render"):
+                    image = renderer.draw(frame, poses)
+                with self.clock("encode"):
+                    self.outputs.write_image(image, frame.time_s)
+            if self.watcher is not None and frame is not None:
+                self.watcher.advance()
+
+
+def name_people(poses: list[Pose2D]) -> dict[int, Pose2D]:
+    """Person id -> pose. One person a clip so far: whoever the detector names first is person 0."""
+    return {0: poses[0]} if poses else {}
+
+
+def bridge_gaps(
+    detected: Iterable[tuple[Frame, list[Pose2D]]], first_index: int | None = None
+) -> Iterator[Timed]:
+    """Detections -> rows, gaps filled, every number one row; pictures are held back with their rows."""
+    filler, held, size = GapFiller(first_index), deque[Frame](), None
+    for frame, poses in detected:
+        rows = filler.cut() if size not in (None, frame.image.shape) else []  # other pictures, not a video
+        size = frame.image.shape
+        held.append(frame)
+        rows += filler.push(frame.index, frame.time_s, name_people(poses))
+        del frame
+        yield from _with_pictures(rows, held)
+    yield from _with_pictures(filler.finish(), held)
+
+
+def _with_pictures(rows: list[FramePoses], held: deque[Frame]) -> Iterator[Timed]:
+    for row in rows:
+        yield (held.popleft() if held and held[0].index == row.index else None), row
+
+
+def in_batches(rows: Iterable[Timed], size: int) -> Iterator[list[Timed]]:
+    """Rows in lists of `size`, the last one shorter."""
+    batch: list[Timed] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def add_3d(batch: list[Timed], estimator: Callable[..., list[Pose3D]]) -> list[Timed]:
+    """The same rows with a 3D pose for everybody who has a 2D one."""
+    keys = [(row.index, p.id) for _, row in batch for p in row.people if p.pose2d is not None]
+    poses = [p.pose2d for _, row in batch for p in row.people if p.pose2d is not None]
+    found = dict(zip(keys, estimator(poses, keys), strict=True)) if poses else {}
+    done: list[Timed] = []
+    for frame, row in batch:
+        people = tuple(replace(p, pose3d=found.get((row.index, p.id))) for p in row.people)
+        done.append((frame, replace(row, people=people)))
+    return done
+
+
+def expected_frames(info: SourceInfo, settings: Settings) -> int | None:
+    """How many frames will come, for the progress bar; None when nobody knows."""
+    counts = [settings.max_frames] if settings.max_frames is not None else []
+    if info.n_frames is not None:
+        begin = (settings.start or 0.0) * (info.fps or 0.0)
+        end = min(info.n_frames, settings.end * info.fps if settings.end and info.fps else info.n_frames)
+        counts.append(max(0, round(end - begin)))
+    return min(counts, default=None)

@@ -1,0 +1,255 @@
+"""pipeline/run.py: one clip through all stages into files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import threading
+
+import numpy as np
+import pytest
+from fakes import FakeEstimator, install_fakes, write_clip
+from posefix.pipeline import run as run_module
+from posefix.pipeline.channels import Channel, Stages, Stopped
+from posefix.pipeline.interrupt import Interrupt
+from posefix.pipeline.run import in_batches, run_video
+from posefix.pipeline.settings import Settings
+from posefix.skeleton.errors import InputError, OutputError
+
+LEVELS = [100] * 5 + [0] * 3 + [140] * 4 + [0] * 12 + [120] * 3
+WANT = "d" * 5 + "i" * 3 + "d" * 4 + "m" * 12 + "d" * 3
+
+
+@pytest.fixture
+def estimator(monkeypatch) -> FakeEstimator:
+    return install_fakes(monkeypatch)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return str(write_clip(tmp_path / "clip.mp4", LEVELS))
+
+
+def settings(tmp_path, **changes) -> Settings:
+    return Settings(**{"output": tmp_path / "out", "detector": "fake", "device": "cpu", **changes})
+
+
+def rows(path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_clip_becomes_video_csvs_and_record(tmp_path, clip, estimator):
+    summary = run_video(clip, settings(tmp_path))
+    assert summary.exit_code == 0
+    assert sorted(p.name for p in summary.files) == [
+        "clip_2d.csv",
+        "clip_3d.csv",
+        "clip_pose.mp4",
+        "clip_run.json",
+    ]
+    for name in ("clip_2d.csv", "clip_3d.csv"):
+        table = rows(tmp_path / "out" / name)
+        assert [int(r["frame"]) for r in table] == list(range(len(LEVELS)))
+        assert "".join(r["status"][0] for r in table) == WANT
+        np.testing.assert_allclose(
+            [float(r["time_s"]) for r in table], np.arange(len(LEVELS)) / 30, atol=2e-3
+        )
+        for row, letter in zip(table, WANT, strict=True):
+            assert (row["RWrist_x"] == "") == (letter == "m")
+    assert (summary.read, summary.detected, summary.interpolated, summary.missing) == (27, 12, 3, 12)
+
+
+def test_the_video_has_every_frame_and_the_true_length(tmp_path, clip, estimator):
+    import av
+
+    run_video(clip, settings(tmp_path))
+    with av.open(str(tmp_path / "out" / "clip_pose.mp4")) as video:
+        times = [frame.time for frame in video.decode(video=0)]
+        assert video.streams.video[0].codec_context.pix_fmt == "yuv420p"
+    np.testing.assert_allclose(times, np.arange(len(LEVELS)) / 30, atol=2e-3)
+
+
+def test_the_record_says_what_was_done(tmp_path, clip, estimator):
+    run_video(clip, settings(tmp_path, seed=7, render=False))
+    record = json.loads((tmp_path / "out" / "clip_run.json").read_text())
+    assert record["seed"] == record["settings"]["seed"] == 7 and record["device"] == "cpu"
+    assert record["frames"] == {"read": 27, "detected": 12, "interpolated": 3, "missing": 12, "corrupt": 0}
+    assert record["weights_sha256"] == estimator.weights
+    assert record["detector"] == {"name": "fake", "layout": "h36m17"}
+    assert record["interrupted"] is False and record["error"] is None
+    assert {"read", "detect", "estimate", "csv"} <= set(record["stage_seconds"])
+    assert record["versions"]["numpy"] == np.__version__
+    assert not (tmp_path / "out" / "clip_pose.mp4").exists()
+
+
+def test_csvs_are_the_same_bytes_at_any_batch_size_and_in_every_run(tmp_path, clip, estimator):
+    written = set()
+    for k, size in enumerate((1, 3, 8, 8, 100)):
+        out = tmp_path / f"out{k}"
+        run_video(clip, settings(tmp_path, output=out, batch_size=size, render=False))
+        written.add((out / "clip_3d.csv").read_bytes() + (out / "clip_2d.csv").read_bytes())
+    assert len(written) == 1
+
+
+def test_batches_fill_up(tmp_path, clip, estimator):
+    run_video(clip, settings(tmp_path, batch_size=4, render=False))
+    # 15 rows have a pose; batches of 4 rows: dddd diii dddd mmmm mmmm mmmm ddd
+    assert estimator.calls == [4, 4, 4, 3]
+    assert [len(b) for b in in_batches(range(5), 2)] == [2, 2, 1]
+
+
+def test_start_end_and_max_frames_keep_the_numbers_of_the_source(tmp_path, clip, estimator):
+    run_video(clip, settings(tmp_path, start=0.2, end=0.5, render=False))
+    assert [int(r["frame"]) for r in rows(tmp_path / "out" / "clip_3d.csv")] == list(range(6, 15))
+    run_video(clip, settings(tmp_path, max_frames=4, overwrite=True, render=False))
+    assert [int(r["frame"]) for r in rows(tmp_path / "out" / "clip_3d.csv")] == [0, 1, 2, 3]
+
+
+def test_nobody_in_the_clip_writes_files_and_exits_6(tmp_path, estimator):
+    summary = run_video(str(write_clip(tmp_path / "empty.mp4", [0] * 6)), settings(tmp_path))
+    assert summary.exit_code == 6 and summary.missing == 6
+    assert [r["status"] for r in rows(tmp_path / "out" / "empty_3d.csv")] == ["missing"] * 6
+
+
+def test_default_folder_is_named_after_the_clip(tmp_path, clip, estimator, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_video(clip, settings(tmp_path, output=None, render=False))
+    assert (tmp_path / "clip_posefix" / "clip_3d.csv").exists()
+
+
+def test_earlier_results_are_not_replaced_unasked(tmp_path, clip, estimator):
+    run_video(clip, settings(tmp_path, render=False))
+    before = (tmp_path / "out" / "clip_3d.csv").read_bytes()
+    with pytest.raises(OutputError, match="exists already; add --overwrite"):
+        run_video(clip, settings(tmp_path, seed=1, max_frames=2))
+    assert (tmp_path / "out" / "clip_3d.csv").read_bytes() == before
+    run_video(clip, settings(tmp_path, max_frames=2, overwrite=True))
+    assert len(rows(tmp_path / "out" / "clip_3d.csv")) == 2
+
+
+def test_a_clip_that_cannot_start_leaves_nothing_behind(tmp_path, clip, estimator):
+    with pytest.raises(InputError):
+        run_video(clip, settings(tmp_path, start=99))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_an_interruption_finishes_the_files(tmp_path, estimator, batch_size):
+    interrupt = Interrupt()
+
+    class StopAfterFive:
+        frames = 0
+
+        def begin(self, info, frames):
+            assert frames == 300
+
+        def advance(self):
+            self.frames += 1
+            if self.frames == 5:
+                interrupt.ask(signal.SIGINT)
+
+    many = str(write_clip(tmp_path / "long.mp4", [100] * 300))
+    summary = run_video(
+        many, settings(tmp_path, batch_size=batch_size), watcher=StopAfterFive(), interrupt=interrupt
+    )
+    assert summary.exit_code == 130
+    table = rows(tmp_path / "out" / "long_3d.csv")
+    assert 5 <= len(table) == summary.read < 60
+    assert json.loads((tmp_path / "out" / "long_run.json").read_text())["interrupted"] is True
+    assert (tmp_path / "out" / "long_pose.mp4").stat().st_size > 0
+
+
+def test_an_error_in_a_stage_keeps_what_was_written_and_is_raised(tmp_path, clip, estimator, monkeypatch):
+    class Breaks(FakeEstimator):
+        def __call__(self, poses, keys):
+            if len(self.calls) == 2:
+                raise RuntimeError("out of order")
+            return super().__call__(poses, keys)
+
+    with pytest.raises(RuntimeError, match="out of order"):
+        run_video(clip, settings(tmp_path, batch_size=4), estimator=Breaks())
+    assert len(rows(tmp_path / "out" / "clip_3d.csv")) == 8
+    assert json.loads((tmp_path / "out" / "clip_run.json").read_text())["error"] == "out of order"
+    assert threading.active_count() <= 3  # no stage is left running
+
+
+def test_a_full_disk_stops_all_stages(tmp_path, estimator, monkeypatch):
+    many = str(write_clip(tmp_path / "long.mp4", [100] * 100))
+    written = []
+
+    def full(self, poses):
+        written.append(poses.index)
+        if len(written) == 10:
+            raise OutputError("cannot write: the disk is full")
+
+    monkeypatch.setattr(run_module.Outputs, "write_poses", full)
+    with pytest.raises(OutputError, match="disk is full") as caught:
+        run_video(many, settings(tmp_path))
+    assert caught.value.exit_code == 3 and written == list(range(10))
+
+
+def test_pictures_of_other_sizes_are_not_bridged(tmp_path, estimator):
+    import cv2
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k, (level, side) in enumerate([(100, 64), (0, 80), (100, 64)]):
+        cv2.imwrite(str(folder / f"{k}.png"), np.full((side, side, 3), level, np.uint8))
+    run_video(str(folder), settings(tmp_path))
+    assert [r["status"] for r in rows(tmp_path / "out" / "pictures_3d.csv")] == [
+        "detected",
+        "missing",
+        "detected",
+    ]
+
+
+def test_channel_hands_over_in_order_and_blocks_when_full():
+    channel: Channel[int] = Channel(2)
+    most = []
+
+    def feed():
+        for k in range(50):
+            channel.put(k)
+            most.append(len(channel._items))
+        channel.close()
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    assert list(channel) == list(range(50))
+    thread.join()
+    assert max(most) <= 2
+
+
+def test_put_after_the_reader_left_raises():
+    channel: Channel[int] = Channel(1)
+    channel.abort()
+    with pytest.raises(Stopped):
+        channel.put(1)
+    assert list(channel) == []
+
+
+def test_stages_stop_upstream_and_finish_downstream():
+    first, second = Channel[int](1), Channel[int](1)
+    got = []
+
+    def endless():
+        k = 0
+        while True:
+            first.put(k)
+            k += 1
+
+    def breaks():
+        for k in first:
+            if k == 5:
+                raise ValueError("five")
+            second.put(k)
+
+    stages = Stages()
+    stages.start("a", endless, feeds=first)
+    stages.start("b", breaks, reads=first, feeds=second)
+    stages.start("c", lambda: got.extend(second), reads=second)
+    with pytest.raises(ValueError, match="five"):
+        stages.join()
+    assert got == [0, 1, 2, 3, 4]

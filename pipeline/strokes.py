@@ -1,0 +1,113 @@
+"""Anti-aliased strokes for the renderer: outlined limbs, joints, captions; cv2, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+# BGR. Okabe and Ito, "Color Universal Design": sky blue, orange.
+LEFT: Colour = (233, 180, 86)
+RIGHT: Colour = (10, 150, 240)
+CENTRE: Colour = (228, 228, 228)
+INK: Colour = (34, 28, 24)
+
+_SHIFT = 4  # cv2 draws at 1/16 pixel: slow motion does not jitter
+
+
+def mix(colour: Colour, other: Colour, share: float) -> Colour:
+    """`share` of `colour`, the rest of `other`."""
+    blue, green, red = (round(share * c + (1 - share) * o) for c, o in zip(colour, other, strict=True))
+    return (blue, green, red)
+
+
+def _fixed(point: Sequence[float] | npt.NDArray) -> tuple[int, int]:
+    # Far outside is as good as outside, and cv2's integers do not overflow.
+    x, y = (min(max(float(v), -20_000.0), 20_000.0) for v in point)
+    return round(x * 16), round(y * 16)
+
+
+def _line(image: Image, a: npt.NDArray, b: npt.NDArray, colour: Colour, width: float) -> None:
+    cv2.line(image, _fixed(a), _fixed(b), colour, max(1, round(width)), cv2.LINE_AA, _SHIFT)
+
+
+def limb(
+    image: Image,
+    a: npt.NDArray,
+    b: npt.NDArray,
+    colour: Colour,
+    width: float,
+    opacity: float = 1.0,
+    dashed: bool = False,
+    outline: Colour = INK,
+) -> None:
+    """A line from a to b (pixels) with a dark outline; dashed and see-through on demand."""
+    if opacity >= 0.97:
+        _stroke(image, a, b, colour, width, dashed, outline)
+        return
+    # Blending the limb's own rectangle only: the whole picture would cost more than everything else together.
+    margin = width + 4
+    low = np.floor(np.minimum(a, b) - margin)
+    high = np.ceil(np.maximum(a, b) + margin)
+    (x0, y0), (x1, y1) = np.clip(low, 0, None).astype(int), np.minimum(high, image.shape[1::-1]).astype(int)
+    if x0 >= x1 or y0 >= y1:
+        return
+    region = image[y0:y1, x0:x1]
+    drawn = region.copy()
+    _stroke(drawn, a - (x0, y0), b - (x0, y0), colour, width, dashed, outline)
+    cv2.addWeighted(drawn, opacity, region, 1 - opacity, 0, dst=region)
+
+
+def _stroke(
+    image: Image, a: npt.NDArray, b: npt.NDArray, colour: Colour, width: float, dashed: bool, outline: Colour
+) -> None:
+    for start, end in _dashes(a, b, 2.6 * width + 2) if dashed else [(a, b)]:
+        _line(image, start, end, outline, width + max(2.0, 0.5 * width))
+        _line(image, start, end, colour, width)
+
+
+def _dashes(a: npt.NDArray, b: npt.NDArray, step: float) -> list[tuple[npt.NDArray, npt.NDArray]]:
+    count = int(min(40, max(2, np.hypot(*(b - a)) // (2 * step))))
+    cuts = np.linspace(0.0, 1.0, 2 * count)
+    return [(a + (b - a) * s, a + (b - a) * e) for s, e in zip(cuts[::2], cuts[1::2], strict=True)]
+
+
+def disc(image: Image, at: npt.NDArray, radius: float, colour: Colour, hollow: bool = False) -> None:
+    """A joint: an outlined disc of `radius` pixels, or a ring."""
+    centre = _fixed(at)
+    cv2.circle(image, centre, round((radius + 1) * 16), INK, -1, cv2.LINE_AA, _SHIFT)
+    cv2.circle(image, centre, round(radius * 16), colour, 1 if hollow else -1, cv2.LINE_AA, _SHIFT)
+
+
+def halo(image: Image, at: npt.NDArray, radius: float, colour: Colour) -> None:
+    """A plain disc."""
+    cv2.circle(image, _fixed(at), round(radius * 16), colour, -1, cv2.LINE_AA, _SHIFT)
+
+
+def text(
+    image: Image, words: str, at: Sequence[float], size: float, colour: Colour = (240, 240, 240)
+) -> None:
+    """Words with their lower left corner at `at` (x, y), dark-edged, kept inside the image where they fit."""
+    (width, height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    x = int(min(max(at[0], 2), max(2, image.shape[1] - width - 2)))
+    y = int(min(max(at[1], height + 2), max(height + 2, image.shape[0] - 4)))
+    cv2.putText(image, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, INK, 3, cv2.LINE_AA)
+    cv2.putText(image, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
+
+
+def text_box(image: Image, words: str, y: int, colour: Colour, size: float) -> int:
+    """Words on a darkened strip at the left, below `y`. Returns where the strip ends."""
+    (width, height), base = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    pad = max(4, round(10 * size))
+    end = y + height + base + pad
+    strip = image[y:end, : width + 2 * pad]
+    np.right_shift(strip, 2, out=strip)
+    cv2.putText(
+        image, words, (pad, y + height + pad // 2 + 1), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA
+    )
+    return end

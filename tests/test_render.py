@@ -1,0 +1,197 @@
+"""Renderer: sizes, honest statuses, colours by side, visible confidence, a fixed 3D view."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+from posefix.pipeline.reader import open_source
+from posefix.pipeline.render import Renderer, RenderSettings
+from posefix.pipeline.strokes import LEFT, RIGHT
+from posefix.pipeline.view3d import View3D
+from posefix.skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
+
+# A standing figure facing the camera, metres relative to Hip; her right is at the image's left.
+STANDING = np.array(
+    [
+        (0, 0, 0), (-0.13, 0, 0), (-0.14, 0.44, -0.03), (-0.15, 0.86, 0.04), (0.13, 0, 0),
+        (0.14, 0.44, -0.03), (0.15, 0.86, 0.04), (0, -0.23, 0.02), (0, -0.48, 0.02), (0, -0.6, -0.05), (0, -0.71, 0),
+        (0.17, -0.46, 0), (0.24, -0.2, 0.03), (0.3, 0.02, -0.1), (-0.17, -0.46, 0), (-0.24, -0.2, 0.03),
+        (-0.3, 0.02, -0.1),
+    ],
+    np.float32,
+)  # fmt: skip
+
+
+def frame(height: int = 720, width: int = 1280, index: int = 0) -> Frame:
+    return Frame(index, index / 30, np.full((height, width, 3), 90, np.uint8))
+
+
+def person(shape=(720, 1280), ident=0, status="detected", score=1.0, std=0.01, joints=STANDING) -> Person:
+    height, width = shape
+    pixels = joints[:, :2] * height * 0.45 + (width / 2, height / 2)
+    return Person(ident, status, Pose2D(pixels, np.full(17, score)), Pose3D(joints, np.full(17, std)))
+
+
+def draw(*people: Person, shape=(720, 1280), **settings) -> np.ndarray:
+    return Renderer(settings=RenderSettings(**settings)).draw(frame(*shape), FramePoses(0, 0.0, people))
+
+
+def near(image: np.ndarray, colour: tuple[int, int, int], within: int = 40) -> np.ndarray:
+    return (np.abs(image.astype(int) - colour) < within).all(axis=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((720, 1280), (720, 2000)),
+        ((1080, 1920), (720, 2000)),
+        ((1920, 1080), (720, 1126)),  # phone, upright
+        ((2160, 3840), (720, 2000)),
+        ((270, 480), (360, 1000)),  # scaled up to 360
+        ((480, 640), (480, 1120)),
+        ((135, 240), (270, 750)),  # never more than twice
+        ((433, 769), (434, 1204)),  # odd
+        ((2, 2), (160, 240)),
+        ((1, 1), (160, 240)),
+        ((20, 4000), (160, 2720)),
+        ((4000, 20), (720, 1080)),
+    ],
+)
+def test_size_of_the_picture(shape, size):
+    image = draw(person(shape), shape=shape)
+    assert image.shape == (*size, 3) and image.dtype == np.uint8
+    assert size[0] % 2 == size[1] % 2 == 0
+
+
+def test_drawing_is_pure():
+    renderer, source = Renderer(), frame()
+    before = source.image.copy()
+    poses = FramePoses(0, 0.0, (person(), person(ident=1, score=0.3)))
+    first = renderer.draw(source, poses)
+    renderer.draw(frame(index=7), FramePoses(7, 1.0, (person(status="interpolated"),)))
+    assert np.array_equal(first, renderer.draw(source, poses))
+    assert np.array_equal(source.image, before)
+
+
+def test_left_is_blue_and_right_is_orange_in_the_overlay():
+    overlay = draw(person())[200:, :1280]  # below the caption
+    columns_left, columns_right = np.nonzero(near(overlay, LEFT))[1], np.nonzero(near(overlay, RIGHT))[1]
+    assert len(columns_left) > 500 and len(columns_right) > 500
+    assert columns_left.min() > 640 - 12 and columns_right.max() < 640 + 12  # she faces us
+
+
+def test_overlay_follows_the_scaled_frame():
+    shape = (1080, 1920)
+    whole = person(shape)
+    overlay = draw(whole, shape=shape)[:, :1280]
+    blank = draw(shape=shape)[:, :1280]
+    x, y = whole.pose2d.keypoints[3] * 720 / 1080
+    assert np.abs(overlay[int(y), int(x)].astype(int) - RIGHT).max() < 40
+    rows, columns = np.nonzero((overlay != blank)[100:].any(axis=2))
+    assert abs(rows.max() + 100 - y) < 12 and columns.min() > 640 - 0.4 * 324
+
+
+def test_confidence_is_visible():
+    sure, unsure = draw(person(score=0.95))[100:, :1280], draw(person(score=0.2))[100:, :1280]
+    blank = draw()[100:, :1280]
+    strength = [np.abs(x.astype(int) - blank).sum() for x in (sure, unsure)]
+    assert 0.05 * strength[0] < strength[1] < 0.5 * strength[0]
+
+
+def test_missing_is_said_and_nobody_is_drawn():
+    blank = draw(Person(0, "missing"))
+    assert np.array_equal(blank, draw(person(status="missing")))  # never a stale pose
+    assert not near(blank[200:, :1280], LEFT).any()
+    assert not near(blank[100:600, 1280:], LEFT).any()
+    warning = near(blank, (60, 190, 250), 60)
+    assert warning[:100, :300].any() and warning[250:400, 1280:].any()
+
+
+def test_interpolated_is_dashed_and_said():
+    detected, dashed = draw(person()), draw(person(status="interpolated"))
+    for part in (np.s_[100:, :1280], np.s_[100:600, 1280:]):
+        solid, broken = near(detected[part], LEFT, 70).sum(), near(dashed[part], LEFT, 70).sum()
+        assert 0.1 * solid < broken < 0.85 * solid
+    assert near(dashed, (60, 190, 250), 60)[:100, :300].any()
+    assert not near(detected, (60, 190, 250), 60)[:100, :300].any()
+
+
+def test_spread_of_the_hypotheses_is_drawn():
+    small, large = draw(person(std=0.005)), draw(person(std=0.08))
+    changed = (small != large).any(axis=2)
+    assert not changed[:, :1280].any() and changed[:, 1280:].sum() > 1000
+
+
+@pytest.mark.parametrize("hidden", [[16], [0], list(range(17))])
+def test_hidden_joints_are_not_drawn(hidden):
+    whole = person()
+    pixels, joints, std = whole.pose2d.keypoints.copy(), STANDING.copy(), np.full(17, 0.01, np.float32)
+    pixels[hidden], joints[hidden], std[hidden] = np.nan, np.nan, np.nan
+    partly = Person(0, "detected", Pose2D(pixels, whole.pose2d.scores), Pose3D(joints, std))
+    image, full = draw(partly), draw(whole)
+    changed = (image != full).any(axis=2)
+    assert changed[:, :1280].any() and changed[:, 1280:].any()
+    if len(hidden) == 17:
+        assert not near(image[200:, :1280], LEFT).any() and not near(image[100:600, 1280:], LEFT).any()
+
+
+def test_2d_without_3d_and_3d_without_2d():
+    whole = person()
+    flat = draw(Person(0, "detected", whole.pose2d, None))
+    deep = draw(Person(0, "detected", None, whole.pose3d))
+    both = draw(whole)
+    assert np.array_equal(flat[:, :1280], both[:, :1280]) and np.array_equal(deep[:, 1280:], both[:, 1280:])
+
+
+def test_wild_coordinates_do_no_harm():
+    wild = STANDING * np.float32(1e6)
+    image = draw(person(joints=wild), person(ident=1, joints=wild * np.float32(1e20)))
+    assert image.shape == (720, 2000, 3)
+
+
+def test_several_people_stand_side_by_side_in_3d():
+    people = [person(ident=k) for k in range(3)]
+    panel = draw(*people)[100:650, 1280:]
+    coloured = (near(panel, LEFT, 60) | near(panel, RIGHT, 60)).any(axis=0)
+    starts = np.flatnonzero(np.diff(np.r_[0, coloured.astype(int)]) == 1)
+    gaps = np.diff(starts)
+    assert (gaps > 60).sum() >= 2
+    assert draw(*[person(ident=k) for k in range(20)]).shape == (720, 2000, 3)
+
+
+def test_view_is_fixed_and_puts_the_ground_below_the_feet():
+    view = View3D(720, 1, 35.0, 14.0, 1.75)
+    points, depth = view.project(STANDING)
+    assert (points > 0).all() and (points < 720).all() and depth.min() > 3
+    ground, _ = view.project(np.array([[STANDING[3, 0], 0.93, STANDING[3, 2]]]))
+    assert 0 < ground[0, 1] - points[3, 1] < 40
+    raised, _ = view.project(np.array([[0.2, -1.25, 0.0], [-0.2, -1.25, 0.0]]))
+    assert (raised > 0).all() and (raised < 720).all()
+    near_hand, far_hand = view.project(np.array([[0, 0, -0.5], [0, 0, 0.5]]))[1]
+    assert near_hand < far_hand  # camera's front is the view's front
+    tall = View3D(720, 1, 35.0, 14.0, 1.75 * 1.2).project(STANDING * 1.2)[0]
+    np.testing.assert_allclose(tall, points, atol=1e-3)
+
+
+def test_drawing_is_fast_enough():
+    renderer, source, poses = Renderer(), frame(1080, 1920), FramePoses(0, 0.0, (person((1080, 1920)),))
+    renderer.draw(source, poses)
+    spent = []
+    for _ in range(15):
+        start = time.process_time()
+        renderer.draw(source, poses)
+        spent.append(time.process_time() - start)
+    assert min(spent) < 0.05  # about 4 ms on one core; the limit only catches a blunder
+
+
+def test_real_frame(shared_dir):
+    with open_source(shared_dir / "videos" / "worker_walk.mp4") as reader:
+        real = next(reader)
+    image = Renderer().draw(real, FramePoses(0, real.time_s, (person(real.image.shape[:2]),)))
+    assert image.shape == (360, 1000, 3)
+    right_edge = image[:, 500:640].astype(int)  # nobody is drawn there: the picture itself
+    expected = cv2.resize(real.image, (640, 360), interpolation=cv2.INTER_LINEAR)[:, 500:]
+    assert np.abs(right_edge - expected).max() <= 2

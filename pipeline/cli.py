@@ -165,7 +165,7 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
                 continue
             codes.append(summary.exit_code)
             if not quiet:
-                print(describe(summary), flush=True)
+                print(describe(summary, settings.verbosity > 0), flush=True)
             if interrupt.signal is not None:
                 break
     if estimator is not None:

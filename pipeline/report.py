@@ -55,8 +55,8 @@ class ProgressBar:
         self._progress.stop()
 
 
-def describe(summary: RunSummary) -> str:
-    """The closing lines of a clip: what was found, how fast, and what was written."""
+def describe(summary: RunSummary, verbose: bool = False) -> str:
+    """The closing lines of a clip: what was found, how fast, what was written; verbose: stage timings too."""
     s = summary
     counts = [f"{s.read} frames read", f"{s.detected} detected"]
     counts += [f"{n} {word}" for n, word in ((s.interpolated, "interpolated"), (s.missing, "missing")) if n]
@@ -67,5 +67,8 @@ def describe(summary: RunSummary) -> str:
         lines.append(f"stopped by {signal.Signals(s.signal).name}: these files end where it was stopped")
     elif not s.detected:
         lines.append("warning: no person found in any frame; all rows are `missing`")
+    if verbose and s.read:
+        spent = (f"{stage} {1000 * seconds / s.read:.1f}" for stage, seconds in s.stages.items())
+        lines.append(f"  ms a frame in each stage: {', '.join(spent)}")
     lines += [f"  wrote {path}" for path in s.files]
     return "\n".join(lines)

@@ -1,0 +1,175 @@
+"""pipeline/cli.py: words in, exit codes and lines out."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fakes import FakeEstimator, install_fakes, write_clip
+from posefix.pipeline import run as run_module
+from posefix.pipeline.cli import call, worst
+
+FAKE = ["--detector", "fake", "--device", "cpu"]
+
+
+@pytest.fixture
+def estimator(monkeypatch, tmp_path) -> FakeEstimator:
+    monkeypatch.chdir(tmp_path)
+    return install_fakes(monkeypatch)
+
+
+def test_help_shows_examples_and_exit_codes(capsys):
+    assert call(["--help"]) == 0
+    text = capsys.readouterr().out
+    for words in ("posefix clip.mp4", "--height 1.82", "6 no person found", "--no-refine", "train", "eval"):
+        assert words in text
+
+
+def test_help_of_sub_commands(capsys):
+    assert call(["eval", "--help"]) == 0
+    assert "--data" in capsys.readouterr().out
+    assert call(["train", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "lifter" in out and "refiner" in out
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys; from posefix.pipeline.cli import call; call(['--help']); call(['--version'])\n"
+        "sys.exit(bool({'torch', 'mediapipe', 'cv2', 'onnxruntime', 'av'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "posefix 0." in done.stdout
+
+
+def test_no_input_shows_the_help_and_exits_2(capsys):
+    assert call([]) == 2
+    assert "Usage: posefix VIDEO..." in capsys.readouterr().out
+
+
+def test_one_clip(tmp_path, estimator, capsys):
+    write_clip(tmp_path / "clip.mp4", [100] * 4)
+    assert call(["clip.mp4", *FAKE]) == 0
+    out, err = capsys.readouterr()
+    assert "clip: 4 frames read, 4 detected" in out and err == ""
+    for name in ("clip_pose.mp4", "clip_3d.csv", "clip_2d.csv", "clip_run.json"):
+        assert f"wrote clip_posefix/{name}" in out and (tmp_path / "clip_posefix" / name).exists()
+
+
+def test_quiet_prints_nothing(tmp_path, estimator, capsys):
+    write_clip(tmp_path / "clip.mp4", [100] * 2)
+    assert call(["clip.mp4", "-q", *FAKE]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_options_reach_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def fake_run(source, settings, **_):
+        seen.append((source.name, settings))
+        return run_module.RunSummary(source.name, run_module.OutputPaths.of("x", tmp_path), detected=1)
+
+    monkeypatch.setattr(run_module, "run_video", fake_run)
+    write_clip(tmp_path / "a.mp4", [100])
+    words = "a.mp4 -o dir --steps 4 --hypotheses 9 --seed 3 --height 1.6 --no-refine --no-render --start 1.5"
+    words += " --end 4 --max-frames 7 --overwrite -v --device cpu --batch-size 2"
+    assert call(words.split()) == 0
+    ((name, s),) = seen
+    assert name == "a" and s.output == Path("dir")
+    assert (s.steps, s.hypotheses, s.seed, s.height, s.batch_size) == (4, 9, 3, 1.6, 2)
+    assert (s.refine, s.render, s.start, s.end, s.max_frames) == (False, False, 1.5, 4.0, 7)
+    assert (s.overwrite, s.verbosity, s.device) == (True, 1, "cpu")
+
+
+def test_several_clips_go_to_folders_of_their_own_and_a_bad_one_stops_nobody(tmp_path, estimator, capsys):
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"{name}.mp4", [100] * 2)
+    (tmp_path / "bad.mp4").write_text("no video")
+    assert call(["a.mp4", "bad.mp4", "absent.mp4", "b.mp4", "-o", "out", *FAKE]) == 2
+    out, err = capsys.readouterr()
+    assert (tmp_path / "out/a_posefix/a_3d.csv").exists() and (tmp_path / "out/b_posefix/b_3d.csv").exists()
+    assert len(err.splitlines()) == 2 and "absent.mp4" in err and "bad.mp4" in err
+    assert "a: 2 frames" in out and "b: 2 frames" in out
+
+
+def test_a_glob_names_several_clips(tmp_path, estimator):
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"{name}.mp4", [100])
+    assert call(["*.mp4", "-q", *FAKE]) == 0
+    assert (tmp_path / "a_posefix/a_3d.csv").exists() and (tmp_path / "b_posefix/b_3d.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("codes", "want"), [([0], 0), ([0, 6], 6), ([6, 2, 0], 2), ([2, 3], 3), ([0, 130, 6], 130), ([6, 1], 1)]
+)
+def test_the_worst_exit_code_counts(codes, want):
+    assert worst(codes) == want
+
+
+def test_an_unexpected_error_is_one_line_with_a_hint(tmp_path, estimator, monkeypatch, capsys):
+    write_clip(tmp_path / "clip.mp4", [100])
+
+    def broken(*_):
+        raise RuntimeError("the\nflux is low")
+
+    monkeypatch.setattr(FakeEstimator, "__call__", broken)
+    assert call(["clip.mp4", "--overwrite", *FAKE]) == 1
+    err = capsys.readouterr().err
+    assert err == (
+        "posefix: error: unexpected RuntimeError: the flux is low; run again with -v for details\n"
+    )
+    assert call(["clip.mp4", "--overwrite", "-v", *FAKE]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err and err.splitlines()[-1].startswith("posefix: error: unexpected RuntimeError")
+
+
+# A run in a process of its own, so slow that it is still going when the signal comes.
+SLOW_RUN = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import fakes
+from pytest import MonkeyPatch
+fakes.install_fakes(MonkeyPatch())
+detect = fakes.FakeDetector.detect
+def slow(self, frame):
+    time.sleep(0.02)
+    return detect(self, frame)
+fakes.FakeDetector.detect = slow
+from posefix.pipeline.cli import main
+main(["clip.mp4", "--detector", "fake", "--device", "cpu", "--batch-size", "2"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_files_and_says_so(tmp_path, number, code):
+    write_clip(tmp_path / "clip.mp4", [100] * 1500)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_RUN, str(Path(__file__).parent)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    table = tmp_path / "clip_posefix" / "clip_3d.csv"
+    for _ in range(600):
+        if table.exists() and table.read_bytes().count(b"\n") > 4:
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert f"stopped by {number.name}" in out and "Traceback" not in err
+    lines = table.read_text().splitlines()
+    assert 5 < len(lines) < 1500 and len({line.count(",") for line in lines}) == 1
+
+    import av
+
+    with av.open(str(tmp_path / "clip_posefix" / "clip_pose.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == len(lines) - 1

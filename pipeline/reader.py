@@ -165,7 +165,7 @@ class FrameReader:
         self.close()
 
     def close(self) -> None:
-        """Frees the file, camera or connection. May be called twice."""
+        """Frees the file, camera or connection. May be called twice; only from the thread that reads."""
         self._frames.close()
         self._pictures.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -148,6 +149,8 @@ def _existing(path: Path) -> Path:
     try:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; check the path")
+        if path.is_file() and not os.access(path, os.R_OK):
+            raise InputError(f"{path}: may not be read; check its permissions")
         if path.is_file() and path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes); copy or record it again")
     except OSError as error:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -178,6 +181,65 @@ def test_limits_keep_the_numbers_of_the_source(make_video):
 def test_absurd_limits(make_video, limits):
     with pytest.raises(InputError, match=r"expected|choose times"):
         list(open_source(make_video(), **limits))
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def test_video_behind_a_url(make_video):
+    path = make_video(times=VFR_TIMES, faststart=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(path.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with open_source(f"http://127.0.0.1:{server.server_port}/clip.mp4") as reader:
+            frames = list(reader)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (reader.info.kind, reader.info.name, reader.info.live) == ("stream", "clip", False)
+    assert [f.index for f in frames] == list(range(len(VFR_TIMES)))
+    np.testing.assert_allclose([f.time_s for f in frames], VFR_TIMES, atol=1e-4)
+
+
+def test_a_camera_is_timed_by_its_arrivals(monkeypatch):
+    class Camera:
+        """Three pictures without a time, as cheap cameras send them, then nothing."""
+
+        sent = 0
+
+        def __init__(self, *args):
+            pass
+
+        def isOpened(self):
+            return True
+
+        def get(self, prop):
+            return -1.0
+
+        def set(self, *args):
+            return False
+
+        def grab(self):
+            Camera.sent += 1
+            return Camera.sent <= 3
+
+        def retrieve(self):
+            return True, np.full((4, 6), 70 << 8, np.uint16)
+
+        def release(self):
+            Camera.sent = -1
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    with open_source(0) as reader:
+        frames = list(reader)
+    assert (reader.info.kind, reader.info.name, reader.info.live) == ("camera", "camera0", True)
+    assert reader.info.fps is None and reader.info.n_frames is None
+    times = [f.time_s for f in frames]
+    assert [f.index for f in frames] == [0, 1, 2] and times == sorted(set(times)) and times[0] == 0.0
+    assert all(f.image.shape == (4, 6, 3) and (f.image == 70).all() for f in frames)
+    assert Camera.sent == -1  # released
 
 
 # --- images ---------------------------------------------------------------------------------------

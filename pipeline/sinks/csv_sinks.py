@@ -90,6 +90,9 @@ class _CsvSink:
             # A full disk may take half a line: cut back to the last whole one.
             with contextlib.suppress(OSError):
                 self._file.truncate(self._whole)
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
             raise cannot_write(self.path, error) from None
 
     def close(self) -> None:

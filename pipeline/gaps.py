@@ -191,7 +191,8 @@ class GapFiller:
             return
         for between, t in self._between(track.last_box[0], slot):
             if person in between.sights and not between.sights[person].present:
-                between.sights[person].box = (1 - t) * track.last_box[1] + t * box
+                box_here = (1 - t) * track.last_box[1] + t * box
+                between.sights[person].box = box_here.astype(np.float32)
 
     def _decided(self, slot: _Slot, now: _Slot) -> bool:
         """Whether no later sight can change this frame."""

@@ -1,0 +1,117 @@
+"""Shipped networks at run time: onnxruntime on the CPU, torch on CUDA and MPS; NumPy in and out.
+
+A weights folder holds, for every network, NAME.onnx (CPU) and the safetensors file it was written from,
+and `manifest.json` with their SHA-256. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..skeleton.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = npt.NDArray[np.float32]
+MANIFEST = "manifest.json"
+
+
+class Network(Protocol):
+    """A network as a function of float32 arrays."""
+
+    def __call__(self, *inputs: Array) -> list[Array]: ...
+
+
+def weights_folder(folder: str | Path | None = None) -> Path:
+    """The folder given, or the one that ships with posefix. Raises WeightsError if it has no manifest."""
+    path = Path(folder) if folder is not None else Path(str(resources.files("posefix.weights")))
+    if not (path / MANIFEST).is_file():
+        raise WeightsError(
+            f"{path}: no weights here ({MANIFEST} is missing); reinstall posefix or name another"
+        )
+    return path
+
+
+def checked_file(folder: Path, name: str) -> tuple[Path, str]:
+    """A weights file and its SHA-256, held against the manifest. Raises WeightsError when absent or damaged."""
+    try:
+        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"][name]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder / MANIFEST}: does not list {name}; reinstall posefix") from error
+    path = folder / name
+    if not path.is_file():
+        raise WeightsError(f"{path}: weights file is missing; reinstall posefix")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise WeightsError(
+            f"{path}: weights file is damaged (SHA-256 {found[:12]}…, expected {expected[:12]}…); reinstall posefix"
+        )
+    return path, found
+
+
+class OnnxNetwork:
+    """A .onnx file on the CPU through onnxruntime."""
+
+    def __init__(self, path: Path, threads: int = 0):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Idle workers must not burn the cores that the detector needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's own exceptions share no base but this
+            raise WeightsError(f"{path}: onnxruntime cannot load it ({error})") from error
+        self.names = [i.name for i in self.session.get_inputs()]
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        return self.session.run(None, dict(zip(self.names, inputs, strict=True)))
+
+
+class TorchNetwork:
+    """A torch module on any device, fed from NumPy."""
+
+    def __init__(self, module: nn.Module, device: str):
+        self.module, self.device = module.eval().requires_grad_(False).to(device), device
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        import torch
+
+        with torch.inference_mode():
+            out = self.module(*(torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for x in inputs))
+        return [y.cpu().numpy() for y in (out if isinstance(out, tuple) else (out,))]
+
+
+def open_network(
+    folder: Path, name: str, device: str, build: Callable[[Path], nn.Module], source: str, threads: int = 0
+) -> tuple[Network, dict[str, str]]:
+    """The network NAME on a device, and {file: SHA-256} of what was loaded.
+
+    Args:
+        build: makes the torch module from the safetensors file `source`; used off the CPU only.
+
+    Raises:
+        WeightsError: file missing, damaged or unreadable.
+    """
+    if device == "cpu":
+        path, digest = checked_file(folder, f"{name}.onnx")
+        return OnnxNetwork(path, threads), {path.name: digest}
+    path, digest = checked_file(folder, source)
+    try:
+        module = build(path)
+    except Exception as error:  # safetensors, torch and json errors alike mean an unusable file
+        raise WeightsError(f"{path}: cannot be loaded ({error})") from error
+    return TorchNetwork(module, device), {path.name: digest}

@@ -1,0 +1,93 @@
+"""2D poses to refined 3D poses: lifter and refiner behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..lifter import Lifter
+from ..refiner import Refiner
+from ..skeleton import H36M17, Pose2D, Pose3D
+from ..skeleton.poses import FloatArray
+
+#: The stature, metres, that the shipped weights take people for; `height_m` scales from it.
+TRAINED_HEIGHT_M = 1.75
+_RHIP, _LHIP = H36M17.joints.index("RHip"), H36M17.joints.index("LHip")
+
+
+class PoseEstimator:
+    """Lifts and refines poses of the Human3.6M-17 layout.
+
+    Poses are computed independently of each other, so how they are batched does not change a number.
+    """
+
+    def __init__(self, lifter: Lifter, refiner: Refiner | None, height_m: float, batch_size: int):
+        self.lifter, self.refiner = lifter, refiner
+        self.scale, self.batch_size = np.float32(height_m / TRAINED_HEIGHT_M), batch_size
+        self.weights: dict[str, str] = {**lifter.weights, **(refiner.weights if refiner else {})}
+
+    @classmethod
+    def load(
+        cls, device: str = "cpu", steps: int = 2, hypotheses: int = 5, seed: int = 0,
+        height_m: float = TRAINED_HEIGHT_M, refine: bool = True, batch_size: int = 16,
+        weights: str | Path | None = None,
+    ) -> PoseEstimator:  # fmt: skip
+        """Loads the shipped weights, or those of a folder.
+
+        Args:
+            device: "cpu", "cuda", "mps" or a torch device name.
+            batch_size: poses handed to the networks at once.
+
+        Raises:
+            WeightsError: a weights file is missing or damaged.
+        """
+        # One thread each: in the pipeline the other cores are the detector's and the encoder's.
+        lifter = Lifter.load(device, weights, threads=1)
+        refiner = Refiner.load(device, steps, hypotheses, seed, weights, threads=1) if refine else None
+        return cls(lifter, refiner, height_m, batch_size)
+
+    def __call__(self, poses: Sequence[Pose2D], keys: Sequence[tuple[int, int]]) -> list[Pose3D | None]:
+        """3D poses in the order given.
+
+        Args:
+            poses: Human3.6M-17, pixels; NaN keypoints are hidden joints.
+            keys: (frame index, person id) of each pose: what the refiner's draws depend on.
+
+        Returns:
+            Metres relative to Hip, camera axes, NaN where a joint was hidden; None for a pose without
+            hips, which has nothing to be relative to.
+        """
+        out: list[Pose3D | None] = [None] * len(poses)
+        rooted = [(i, *with_root(p.keypoints)) for i, p in enumerate(poses)]
+        usable = [row for row in rooted if row[2][0]]
+        for begin in range(0, len(usable), self.batch_size):
+            rows = usable[begin : begin + self.batch_size]
+            points = np.stack([row[1] for row in rows])
+            seen = np.stack([row[2] for row in rows])
+            joints = self._lift(points, seen)
+            std = np.full(seen.shape, np.nan, np.float32)
+            if self.refiner:
+                joints, std = self.refiner(points, seen, joints, [keys[row[0]] for row in rows])
+            for (i, _, mask), pose, spread in zip(rows, joints * self.scale, std * self.scale, strict=True):
+                out[i] = Pose3D(np.where(mask[:, None], pose, np.nan), np.where(mask, spread, np.nan))
+        return out
+
+    def _lift(self, points: FloatArray, seen: np.ndarray) -> FloatArray:
+        """One call a pose on the CPU, so that results cannot depend on the batch."""
+        return np.concatenate([self.lifter(points[i : i + 1], seen[i : i + 1]) for i in range(len(points))])
+
+    def close(self) -> None:
+        """Frees the networks."""
+        self.lifter = self.refiner = None  # type: ignore[assignment]
+
+
+def with_root(keypoints: FloatArray) -> tuple[FloatArray, np.ndarray]:
+    """Keypoints (17, 2) with a Hip wherever one hip was seen, and (17,) bool of what is there."""
+    points = keypoints.copy()
+    seen = np.isfinite(points).all(axis=1)
+    hips = [j for j in (_RHIP, _LHIP) if seen[j]]
+    if not seen[0] and hips:
+        points[0], seen[0] = points[hips].mean(axis=0), True
+    return points, seen

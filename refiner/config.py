@@ -1,0 +1,12 @@
+"""Settings of the diffusion that ship with the weights; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    steps: int = 50  # K
+    components: int = 5  # M of the mixture
+    spread: float = 0.5  # drawn start error against the lifter's own

@@ -1,0 +1,47 @@
+"""The diffusion itself: forward noising, denoising and the start, in one place for training and run time.
+
+State h: (..., 17, 5) = normalised u, v and x, y, z in metres relative to Hip, camera axes.
+Forward (DiffPose equation 7, CCE+CAG section 2.2.3, written around the truth):
+
+    h_k = h_0 + s_k e,    e = (h_start - h_0) + t * n,    n ~ centred Gaussian mixture,
+
+with s_k from 0 to 1 (`schedules.relative_levels`), h_start = [detected 2D | lifted 3D] and the mixture
+fitted to h_start - h_0 of people the lifter never saw. So h_K is exactly what run time starts from: the
+lifter's pose with a drawn error of the size and shape that such poses have. t is `spread`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import DiffusionConfig
+from .denoisers import CceCag
+from .schedules import linear, relative_levels
+
+
+def levels(config: DiffusionConfig) -> np.ndarray:
+    """(K + 1,) s_k of the shipped schedule (linear betas)."""
+    return relative_levels(linear(config.steps))
+
+
+def mask_hidden(state: Tensor, observed: Tensor) -> Tensor:
+    """Hidden joints have no 2D: their u, v are 0. state (..., 17, 5), observed (..., 17, 1) of 0 and 1."""
+    return torch.cat([state[..., :2] * observed, state[..., 2:]], dim=-1)
+
+
+def centre_root(state: Tensor) -> Tensor:
+    """x, y, z relative to joint 0 again. (..., 17, 5)"""
+    return torch.cat([state[..., :2], state[..., 2:] - state[..., :1, 2:]], dim=-1)
+
+
+def denoise(model: CceCag, state: Tensor, k: Tensor, s: Tensor, guidance: Tensor, observed: Tensor) -> Tensor:
+    """The clean state the network believes in: h_k - s_k * (its estimate of the unit error).
+
+    Args:
+        state: (G, H, 17, 5) h_k. k, s: (G,) step and level s_k. guidance: `CceCag.guidance`.
+        observed: (G, 1, 17, 1) of 0 and 1.
+    """
+    error = model(state, k, guidance)
+    return centre_root(mask_hidden(state - s[:, None, None, None] * error, observed))

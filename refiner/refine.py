@@ -1,0 +1,186 @@
+"""The refiner as the pipeline calls it: hypotheses, their mean, their spread."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..lifter.runtime import Array, Network, checked_file, open_network, weights_folder
+from ..skeleton import H36M17
+from ..skeleton.errors import WeightsError
+from .config import DiffusionConfig
+from .mixture import SIZE, Mixture
+from .samplers import ddim
+from .schedules import ddim_steps, linear, relative_levels
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SOURCE = "refiner.safetensors"
+ORDER = H36M17.flip_order
+MIRROR_STATE = np.array([-1, 1, -1, 1, 1], np.float32)
+MIXTURE_KEYS = ("mixture.weights", "mixture.means", "mixture.factors")
+
+
+def build_network(path: Path) -> nn.Module:
+    """`denoisers.CceCag` with the weights of a safetensors file."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    from .denoisers import CceCag, CceCagConfig
+
+    with safe_open(str(path), "pt") as file:
+        config = CceCagConfig(**json.loads((file.metadata() or {})["config"]))
+    network = CceCag(config)
+    network.load_state_dict({k: v for k, v in load_file(str(path)).items() if k not in MIXTURE_KEYS})
+    return network.eval()
+
+
+def load_mixture(path: Path) -> tuple[Mixture, DiffusionConfig]:
+    """The fitted mixture and the diffusion's settings of a safetensors file."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), "numpy") as file:
+        weights, means, factors = (file.get_tensor(k) for k in MIXTURE_KEYS)
+        config = DiffusionConfig(**json.loads((file.metadata() or {})["diffusion"]))
+    return Mixture(weights, means, factors), config
+
+
+def draw_noise(mixture: Mixture, hypotheses: int, seed: int, key: npt.ArrayLike) -> Array:
+    """(H, 17, 5) start errors of one person in one frame; the same whatever the batch.
+
+    Drawn in antithetic pairs (n, -n), so that their mean wanders less than the hypotheses do; an odd
+    last one starts without noise, exactly at the lifter's pose.
+    """
+    frame, person = (int(v) for v in np.asarray(key))
+    noise = np.zeros((hypotheses, 17, 5), np.float32)
+    pairs = hypotheses // 2
+    if pairs:
+        rng = np.random.default_rng([seed, person, frame])
+        component = mixture.pick(rng.random(pairs))
+        drawn = mixture.centred(component, rng.standard_normal((pairs, SIZE)).astype(np.float32))
+        noise[0 : 2 * pairs : 2], noise[1 : 2 * pairs : 2] = drawn, -drawn
+    return noise
+
+
+class Refiner:
+    """First 3D -> better 3D with uncertainty.
+
+    Args:
+        guide, step: `graphs.GuideGraph` and `graphs.StepGraph` as functions of arrays.
+        steps: DDIM steps, 1 to K. hypotheses: N, at least 1. seed: of the drawn start errors.
+        rows: frames a network call holds. Calls are padded to it, so that the same frame gives the same
+            numbers whatever it is batched with.
+    """
+
+    def __init__(
+        self, guide: Network, step: Network, mixture: Mixture, config: DiffusionConfig,
+        *, steps: int = 2, hypotheses: int = 5, seed: int = 0, rows: int = 1,
+    ):  # fmt: skip
+        if hypotheses < 1:
+            raise ValueError(f"hypotheses: expected at least 1, got {hypotheses}")
+        self.guide, self.step, self.mixture, self.config = guide, step, mixture, config
+        self.levels = relative_levels(linear(config.steps))
+        self.visited = ddim_steps(self.levels, steps)
+        self.hypotheses, self.seed, self.rows = hypotheses, seed, rows
+        self.weights: dict[str, str] = {}
+
+    @classmethod
+    def load(
+        cls, device: str = "cpu", steps: int = 2, hypotheses: int = 5, seed: int = 0,
+        weights: str | Path | None = None, rows: int | None = None, threads: int = 0,
+    ) -> Refiner:  # fmt: skip
+        """Loads the shipped weights, or those of a folder. Raises WeightsError, ValueError."""
+        folder = weights_folder(weights)
+
+        def guide_of(path: Path) -> nn.Module:
+            from .graphs import GuideGraph
+
+            return GuideGraph(build_network(path))
+
+        def step_of(path: Path) -> nn.Module:
+            from .graphs import StepGraph
+
+            return StepGraph(build_network(path))
+
+        source, digest = checked_file(folder, SOURCE)
+        try:
+            mixture, config = load_mixture(source)
+        except Exception as error:  # any failure of the file's reader means an unusable file
+            raise WeightsError(f"{source}: cannot be loaded ({error}); reinstall posefix") from error
+        guide, one = open_network(folder, "refiner_guide", device, guide_of, SOURCE, threads)
+        step, two = open_network(folder, "refiner_step", device, step_of, SOURCE, threads)
+        rows = rows or (1 if device == "cpu" else 16)
+        refiner = cls(guide, step, mixture, config, steps=steps, hypotheses=hypotheses, seed=seed, rows=rows)
+        refiner.weights = {SOURCE: digest, **one, **two}
+        return refiner
+
+    def __call__(
+        self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
+    ) -> tuple[Array, Array]:
+        """Refined poses and their spread.
+
+        Args:
+            keypoints: (n, 17, 2) pixels. observed: (n, 17) bool; a hidden joint's keypoint is ignored.
+            lifted: (n, 17, 3) the lifter's poses, metres relative to Hip, camera axes.
+            keys: (n, 2) int, frame index and person: what the noise is drawn by.
+
+        Returns:
+            (n, 17, 3) mean of the hypotheses, metres relative to Hip, camera axes; and (n, 17) their
+            standard deviation, metres (root of the mean squared distance), NaN with one hypothesis.
+        """
+        hypotheses = self.sample(keypoints, observed, lifted, keys)
+        mean = hypotheses.mean(axis=1)
+        if self.hypotheses < 2:
+            return mean, np.full(mean.shape[:2], np.nan, np.float32)
+        squared = ((hypotheses - mean[:, None]) ** 2).sum(axis=-1).sum(axis=1) / (self.hypotheses - 1)
+        return mean, np.sqrt(squared).astype(np.float32)
+
+    def sample(
+        self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
+    ) -> Array:
+        """(n, H, 17, 3): every hypothesis, flip-averaged. Arguments as of the call."""
+        seen = np.asarray(observed, np.float32)
+        points = np.where(seen[..., None] > 0, np.asarray(keypoints, np.float32), 0).astype(np.float32)
+        poses, names = np.asarray(lifted, np.float32), np.asarray(keys)
+        n = len(points)
+        if (
+            points.shape != (n, 17, 2)
+            or seen.shape != (n, 17)
+            or poses.shape != (n, 17, 3)
+            or len(names) != n
+        ):
+            raise ValueError(
+                "Refiner: expected keypoints (n, 17, 2), observed (n, 17), lifted (n, 17, 3), keys (n, 2), "
+                f"got {points.shape}, {seen.shape}, {poses.shape}, {names.shape}"
+            )
+        out = np.empty((n, self.hypotheses, 17, 3), np.float32)
+        for i in range(0, n, self.rows):
+            part = np.arange(i, i + self.rows).clip(max=n - 1)  # the last call is padded with repeats
+            noise = np.stack([draw_noise(self.mixture, self.hypotheses, self.seed, names[j]) for j in part])
+            chunk = self._sample(
+                points[part], seen[part], poses[part], noise * np.float32(self.config.spread)
+            )
+            out[i : i + self.rows] = chunk[: n - i]
+        return out
+
+    def _sample(self, points: Array, seen: Array, poses: Array, noise: Array) -> Array:
+        g = len(points)
+        normalised, guidance = self.guide(points, seen)
+        start = np.concatenate([normalised[..., :2], poses], axis=-1)  # (G, 17, 5)
+        state = start[:, None] + noise  # (G, H, 17, 5)
+        state[..., :2] *= seen[:, None, :, None]
+        state[..., 2:] -= state[..., :1, 2:]
+        state = np.concatenate([state, state[:, :, ORDER] * MIRROR_STATE])  # (2G, H, 17, 5)
+        both = np.concatenate([seen, seen[:, ORDER]])
+
+        def step(h: Array, k: int) -> Array:
+            at = np.array([k], np.float32), np.array([self.levels[k]], np.float32)
+            return self.step(h, *at, guidance, both)[0]
+
+        out = ddim(step, state, self.levels, self.visited)[..., 2:]
+        return (out[:g] + out[g:, :, ORDER] * MIRROR_STATE[2:]) / 2

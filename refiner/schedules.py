@@ -1,0 +1,48 @@
+"""Noise schedules as pure functions: K -> cumulative signal share abar_0 … abar_K (abar_0 = 1), float64.
+
+abar_k = prod (1 - beta_i). `relative_levels` turns one into the share of the full error present at step k.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+def linear(steps: int, first: float = 1e-4, last: float = 2e-3) -> Array:
+    """Betas in a straight line (Ho et al. 2020); DiffPose's supplement: 1e-4 to 2e-3."""
+    betas = np.linspace(first, last, steps)
+    return np.concatenate([[1.0], np.cumprod(1 - betas)])
+
+
+def cosine(steps: int, s: float = 0.008) -> Array:
+    """Squared cosine (Nichol and Dhariwal 2021; DiffuPose and E533 use it)."""
+    t = np.linspace(0, 1, steps + 1)
+    f = np.cos((t + s) / (1 + s) * np.pi / 2) ** 2
+    return np.clip(f / f[0], 1e-5, 1.0)
+
+
+def relative_levels(abar: Array) -> Array:
+    """(K + 1,) s_k = sqrt(1 - abar_k) / sqrt(1 - abar_K): 0 at the truth, 1 at what the lifter delivers."""
+    noise = np.sqrt(1 - abar)
+    return noise / noise[-1]
+
+
+def ddim_steps(levels: Array, steps: int) -> list[int]:
+    """The `steps` + 1 diffusion steps that DDIM visits, from K down to 0, even in noise level.
+
+    Raises ValueError if `steps` is not between 1 and K.
+    """
+    last = len(levels) - 1
+    if not 1 <= steps <= last:
+        raise ValueError(f"steps: expected 1 to {last}, got {steps}")
+    wanted = np.linspace(1.0, 0.0, steps + 1)
+    visited = [int(np.abs(levels - w).argmin()) for w in wanted]
+    for i in range(1, steps + 1):  # near 0 neighbours could coincide
+        visited[i] = min(visited[i], visited[i - 1] - 1)
+    visited[-1] = 0
+    for i in range(steps - 1, 0, -1):
+        visited[i] = max(visited[i], visited[i + 1] + 1)
+    return visited

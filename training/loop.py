@@ -1,0 +1,154 @@
+"""One training loop for every network: AdamW, warm-up and cosine decay, EMA, checkpoints that resume."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..skeleton.errors import InputError
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The budget and how it is spent."""
+
+    samples: int = 5_000_000
+    batch: int = 512
+    lr: float = 7e-4
+    warmup: int = 600  # steps
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    validate_every: int = 150_000  # samples
+    patience: int = 12  # validations without a better one before it stops
+    bfloat16: bool = True
+
+    @property
+    def steps(self) -> int:
+        return self.samples // self.batch
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine down to 1 % of the peak."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * (0.01 + 0.99 * 0.5 * (1 + torch.cos(torch.tensor(done * torch.pi)).item()))
+
+
+class Trainer:
+    """Runs `loss(model, batch)` over `draw(generator)` until the budget is spent or `validate` stalls.
+
+    Args:
+        validate: EMA model -> figures; "score" (lower is better) picks `best`.
+        folder: the run directory: config.json, log.jsonl, last.pt (resumes), best.pt (EMA weights).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        draw: Callable[[torch.Generator], Batch],
+        loss: Callable[[nn.Module, Batch], Tensor],
+        validate: Callable[[nn.Module], dict[str, float]],
+        config: TrainConfig,
+        folder: Path,
+        device: str = "cpu",
+    ):
+        self.model, self.draw, self.loss, self.validate = model.to(device), draw, loss, validate
+        self.config, self.folder, self.device = config, folder, device
+        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step, self.best, self.stalled, self.seconds = 0, float("inf"), 0, 0.0
+        self.norms: list[float] = []  # gradient norms since the last validation
+
+    def run(self, report: Callable[[dict[str, Any]], None] = lambda row: print(row, flush=True)) -> nn.Module:
+        """Trains (or resumes) to the end and returns the best EMA model."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+        config = self.config
+        every = max(1, config.validate_every // config.batch)
+        started, running = time.monotonic() - self.seconds, 0.0
+        while self.step < config.steps and self.stalled < config.patience:
+            running += self._step()
+            if self.step % every == 0 or self.step == config.steps:
+                self.seconds = time.monotonic() - started
+                figures = self.validate(self.ema)
+                report(self._record(figures, running / every))
+                running = 0.0
+        best = self.folder / "best.pt"
+        self.ema.load_state_dict(torch.load(best, map_location=self.device, weights_only=True))
+        return self.ema
+
+    def _step(self) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        batch = {k: v.to(self.device) for k, v in self.draw(self.generator).items()}
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.config.bfloat16):
+            loss = self.loss(self.model, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.norms.append(float(norm))
+        self.optimiser.step()
+        self.step += 1
+        # A young average must not remember the random start.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for slow, fast in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        return float(loss.detach())
+
+    def _record(self, figures: dict[str, float], loss: float) -> dict[str, Any]:
+        better = figures["score"] < self.best
+        self.stalled = 0 if better else self.stalled + 1
+        if better:
+            self.best = figures["score"]
+            torch.save(self.ema.state_dict(), self.folder / "best.pt")
+        row = {
+            "samples": self.step * self.config.batch, "loss": loss, "gradient": max(self.norms), **figures,
+            "best": self.best, "seconds": round(self.seconds, 1),
+        }  # fmt: skip
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
+        state = {
+            "config": asdict(self.config), "model": self.model.state_dict(), "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(),
+            "step": self.step, "best": self.best, "stalled": self.stalled, "seconds": self.seconds,
+        }  # fmt: skip
+        self.norms.clear()
+        part = self.folder / "last.pt.part"
+        torch.save(state, part)
+        part.replace(self.folder / "last.pt")
+        return row
+
+    def _resume(self) -> None:
+        last = self.folder / "last.pt"
+        if not last.exists():
+            text = json.dumps(asdict(self.config), indent=2)
+            (self.folder / "config.json").write_text(text + "\n", encoding="utf-8")
+            return
+        state = torch.load(last, map_location=self.device, weights_only=True)
+        if state["config"] != asdict(self.config):
+            raise InputError(
+                f"{self.folder}: holds a run with other settings; give another --run folder or remove it"
+            )
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        self.step, self.best = state["step"], state["best"]
+        self.stalled, self.seconds = state["stalled"], state["seconds"]

@@ -1,0 +1,193 @@
+"""`posefix train refiner`: the diffusion refiner on out-of-fold errors of lifter and detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..lifter.graformer import GraFormer
+from ..lifter.normalise import flip_average
+from ..lifter.runtime import TorchNetwork
+from ..refiner.config import DiffusionConfig
+from ..refiner.denoisers import CceCag
+from ..refiner.diffusion import centre_root, denoise, levels, mask_hidden
+from ..refiner.graphs import GuideGraph, StepGraph
+from ..refiner.mixture import Mixture, fit
+from ..refiner.refine import Refiner
+from ..refiner.schedules import ddim_steps
+from ..skeleton import H36M17
+from .augment import AugmentConfig, PosePool
+from .loop import Batch, TrainConfig, Trainer
+from .pool import build_pool, fold_of, training_sequences
+from .protocol import Benchmark
+from .train_lifter import figures_of, lift_rows, validation_sets
+
+REFINER_BUDGET = TrainConfig(samples=1_400_000, batch=256, lr=7e-4, validate_every=100_000)
+MIXTURE_SAMPLES = 16_384
+JOINTS = len(H36M17.joints)
+
+
+@dataclass(frozen=True)
+class RefinerLossConfig:
+    rollout: float = 0.5  # share of samples that continue from the network's own first step
+    start: float = 0.5  # share of the others noised to step K; the rest to any step
+    weight_2d: float = 0.2  # of the 2D error (normalised units) beside the 3D error (metres)
+
+
+class OutOfFold:
+    """Draws batches whose lifted poses come from the lifter that never saw the person."""
+
+    def __init__(self, data: Path, lifters: list[nn.Module], augment: AugmentConfig, device: str):
+        sequences = training_sequences(data)
+        self.pools: list[PosePool] = [
+            build_pool([s for s in sequences if fold_of(s.subject) == fold]) for fold in (0, 1)
+        ]
+        self.lifters = [m.eval().requires_grad_(False).to(device) for m in lifters]
+        self.augment, self.device = augment, device
+
+    def draw(self, count: int, g: torch.Generator) -> dict[str, Tensor]:
+        """`PosePool.draw` plus "start" and "truth" (B, 17, 5) and "observed" (B, 17, 1)."""
+        halves = []
+        for pool, lifter in zip(self.pools, self.lifters, strict=True):
+            batch = pool.draw(count // 2, self.augment, g)
+            # The refiner is told of each joint whether it was seen, so it may not learn from guessed ones.
+            with torch.no_grad(), torch.autocast(torch.device(self.device).type, torch.bfloat16):
+                lifted = flip_average(lifter, batch["input"].to(self.device)).float().cpu()
+            observed = batch["input"][..., 2:]
+            truth = torch.cat([batch["exact"] * observed, batch["target"]], dim=-1)
+            start = torch.cat([batch["input"][..., :2], lifted], dim=-1)
+            halves.append({**batch, "start": start, "truth": truth, "observed": observed})
+        return {key: torch.cat([half[key] for half in halves]) for key in halves[0]}
+
+
+def fit_errors(source: OutOfFold, config: DiffusionConfig, seed: int) -> Mixture:
+    """The mixture over start errors of fully observed poses."""
+    g = torch.Generator().manual_seed(seed)
+    errors = []
+    while sum(map(len, errors)) < MIXTURE_SAMPLES:
+        batch = source.draw(1024, g)
+        whole = (batch["observed"].amin(dim=(1, 2)) > 0) & (batch["weight"].amin(dim=1) > 0)
+        errors.append((batch["start"] - batch["truth"])[whole])
+    return fit(torch.cat(errors).numpy(), config.components, seed)
+
+
+class MixtureNoise:
+    """The mixture as torch draws for training."""
+
+    def __init__(self, mixture: Mixture):
+        self.weights = torch.from_numpy(mixture.weights)
+        self.factors = torch.from_numpy(mixture.factors)
+
+    def draw(self, count: int, g: torch.Generator) -> Tensor:
+        """(count, 17, 5) centred noise."""
+        m = torch.multinomial(self.weights, count, replacement=True, generator=g)
+        vectors = (self.factors[m] @ torch.randn(count, JOINTS * 5, 1, generator=g))[..., 0]
+        uv, xyz = vectors[:, :34].reshape(count, 17, 2), vectors[:, 34:].reshape(count, 17, 3)
+        return torch.cat([uv, xyz], dim=-1)
+
+
+def refiner_loss(config: RefinerLossConfig, diffusion: DiffusionConfig, visited: list[int]):
+    """Loss over a batch of `OutOfFold.draw` with "noise", "u" added: 3D MPJPE (m) + weighted 2D error."""
+    s_of = torch.from_numpy(levels(diffusion)).float()
+    last = diffusion.steps
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        truth, start, observed = batch["truth"], batch["start"], batch["observed"]
+        noise, u = batch["noise"], batch["u"]
+        seen = observed[:, None]
+        guidance = model.guidance(batch["input"])
+        error = centre_root(mask_hidden(start - truth + diffusion.spread * noise, observed))
+        k = torch.where(u[:, 0] < config.start, last, (u[:, 1] * last).floor().long() + 1)
+        s = s_of[k]
+        state = truth + s[:, None, None] * error
+        # Some go on from the network's own first step: that, not the truth's neighbourhood, is what
+        # the second step sees at run time.
+        roll = torch.nonzero(u[:, 2] < config.rollout)[:, 0]
+        if len(roll) and len(visited) > 2:
+            with torch.no_grad():
+                full = torch.full((len(roll),), float(last))
+                h = (start + diffusion.spread * noise * mask_noise(observed))[roll][:, None]
+                clean = denoise(model, h, full, torch.ones(len(roll)), guidance[roll], seen[roll])
+                share = s_of[visited[1]]
+                state = state.index_copy(0, roll, (clean + (h - clean) * share)[:, 0].float())
+            k = k.index_fill(0, roll, visited[1])
+            s = s_of[k]
+        clean = denoise(model, state[:, None], k.float(), s, guidance, seen)[:, 0].float()
+        w = batch["weight"]
+        e3 = ((clean[..., 2:] - truth[..., 2:]).norm(dim=-1) * w).sum() / w.sum()
+        e2 = ((clean[..., :2] - truth[..., :2]).norm(dim=-1) * observed[..., 0]).sum() / observed.sum()
+        return e3 + config.weight_2d * e2
+
+    return loss
+
+
+def mask_noise(observed: Tensor) -> Tensor:
+    """(B, 17, 1) -> (B, 17, 5): no 2D noise on hidden joints."""
+    return torch.cat(
+        [observed.expand(*observed.shape[:-1], 2), torch.ones_like(observed).expand(*observed.shape[:-1], 3)],
+        -1,
+    )
+
+
+def train_refiner(
+    data: Path,
+    run: Path,
+    lifter: nn.Module,
+    fold_lifters: list[nn.Module],
+    config: TrainConfig = REFINER_BUDGET,
+    diffusion: DiffusionConfig | None = None,
+    loss_config: RefinerLossConfig | None = None,
+    device: str = "cpu",
+) -> tuple[nn.Module, Mixture]:
+    """Trains (or resumes) in `run`; returns the best EMA network and the fitted mixture.
+
+    Args:
+        lifter: the shipped one, for validation: there the refiner starts from what it will see.
+        fold_lifters: index f was trained without fold f.
+    """
+    diffusion = diffusion or DiffusionConfig()
+    source = OutOfFold(data, fold_lifters, AugmentConfig(), device)
+    mixture = fit_errors(source, diffusion, config.seed)
+    noise = MixtureNoise(mixture)
+    visited = ddim_steps(levels(diffusion), 2)
+    sets = validation_sets(data)
+    lifter = lifter.eval()
+    lifted = {id(b): lift_rows(lifter, b.keypoints) for b in sets.values()}
+
+    def draw(g: torch.Generator) -> dict[str, Tensor]:
+        batch = source.draw(config.batch, g)
+        return {**batch, "noise": noise.draw(config.batch, g), "u": torch.rand(config.batch, 3, generator=g)}
+
+    def predict(bench: Benchmark, model: nn.Module) -> np.ndarray:
+        d = lifted[id(bench)]
+        return refiner_of(model, mixture, diffusion, device)(
+            bench.keypoints, np.ones(d.shape[:2]), d, np.arange(2 * len(d)).reshape(-1, 2)
+        )[0]
+
+    torch.manual_seed(config.seed)
+    trainer = Trainer(
+        CceCag(), draw, refiner_loss(loss_config or RefinerLossConfig(), diffusion, visited),
+        lambda model: figures_of(lambda b: predict(b, model), sets), config, run, device,
+    )  # fmt: skip
+    base = figures_of(lambda b: lifted[id(b)], sets)
+    print({"lifted": base}, flush=True)
+    return trainer.run(), mixture
+
+
+def refiner_of(
+    model: nn.Module, mixture: Mixture, diffusion: DiffusionConfig, device: str, hypotheses: int = 1
+) -> Refiner:
+    """A network in training as the run-time refiner, in big batches."""
+    guide, step = TorchNetwork(GuideGraph(model), device), TorchNetwork(StepGraph(model), device)
+    return Refiner(guide, step, mixture, diffusion, hypotheses=hypotheses, rows=256)
+
+
+def load_network(folder: Path) -> nn.Module:
+    """The best GraFormer of a lifter run."""
+    model = GraFormer()
+    model.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))
+    return model.eval()

@@ -18,21 +18,27 @@ CENTRE: Colour = (228, 228, 228)
 INK: Colour = (34, 28, 24)
 
 _SHIFT = 4  # cv2 draws at 1/16 pixel: slow motion does not jitter
+_FAR = 320_000.0
 
 
 def mix(colour: Colour, other: Colour, share: float) -> Colour:
     """`share` of `colour`, the rest of `other`."""
-    blue, green, red = (round(share * c + (1 - share) * o) for c, o in zip(colour, other, strict=True))
-    return (blue, green, red)
+    rest = 1 - share
+    return (
+        round(share * colour[0] + rest * other[0]),
+        round(share * colour[1] + rest * other[1]),
+        round(share * colour[2] + rest * other[2]),
+    )
 
 
 def _fixed(point: Sequence[float] | npt.NDArray) -> tuple[int, int]:
     # Far outside is as good as outside, and cv2's integers do not overflow.
-    x, y = (min(max(float(v), -20_000.0), 20_000.0) for v in point)
-    return round(x * 16), round(y * 16)
+    x, y = float(point[0]) * 16, float(point[1]) * 16
+    return int(min(max(x, -_FAR), _FAR)), int(min(max(y, -_FAR), _FAR))
 
 
-def _line(image: Image, a: npt.NDArray, b: npt.NDArray, colour: Colour, width: float) -> None:
+def line(image: Image, a: npt.NDArray, b: npt.NDArray, colour: Colour, width: float) -> None:
+    """A plain line of `width` pixels."""
     cv2.line(image, _fixed(a), _fixed(b), colour, max(1, round(width)), cv2.LINE_AA, _SHIFT)
 
 
@@ -67,8 +73,8 @@ def _stroke(
     image: Image, a: npt.NDArray, b: npt.NDArray, colour: Colour, width: float, dashed: bool, outline: Colour
 ) -> None:
     for start, end in _dashes(a, b, 2.6 * width + 2) if dashed else [(a, b)]:
-        _line(image, start, end, outline, width + max(2.0, 0.5 * width))
-        _line(image, start, end, colour, width)
+        line(image, start, end, outline, width + max(2.0, 0.5 * width))
+        line(image, start, end, colour, width)
 
 
 def _dashes(a: npt.NDArray, b: npt.NDArray, step: float) -> list[tuple[npt.NDArray, npt.NDArray]]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..skeleton.layouts import Layout
 from ..skeleton.poses import Person, Pose3D
-from .strokes import CENTRE, LEFT, RIGHT, Colour, Image, disc, halo, limb, mix, text
+from .strokes import CENTRE, LEFT, RIGHT, Colour, Image, disc, halo, limb, line, mix, text
 
 _PAPER: Colour = (38, 32, 28)
 _GRID: Colour = (112, 100, 90)
@@ -87,11 +87,12 @@ class View3D:
     def _shadow(self, panel: Image, pose: Pose3D, offset: float, layout: Layout) -> None:
         fallen = pose.joints.astype(np.float64)
         fallen[:, 1] = np.where(np.isfinite(fallen[:, 1]), self._ground, np.nan)
-        points, depth = self.project(fallen, offset)
-        width = 1.3 * _LIMB_M * self._unit * self._focal / self._distance
+        points, _ = self.project(fallen, offset)
+        known = np.asarray(np.isfinite(points).all(axis=1))
+        width = 1.8 * _LIMB_M * self._unit * self._focal / self._distance
         for a, b in layout.edges:
-            if np.isfinite(depth[[a, b]]).all():
-                limb(panel, points[a], points[b], _SHADOW, width, outline=_SHADOW)
+            if known[a] and known[b]:
+                line(panel, points[a], points[b], _SHADOW, width)
 
     def _skeleton(
         self, panel: Image, pose: Pose3D, offset: float, layout: Layout, sides: Sequence[Colour], dashed: bool
@@ -117,7 +118,7 @@ class View3D:
     def _shade(self, colour: Colour, depth: float) -> Colour:
         """Nearer is brighter."""
         away = (depth - self._distance) / self._unit
-        return mix(colour, _PAPER, float(np.clip(0.8 - 0.45 * away, 0.45, 1.0)))
+        return mix(colour, _PAPER, min(1.0, max(0.45, 0.8 - 0.45 * float(away))))
 
     def _paint_background(self) -> Image:
         image = np.full((self.size, self.size, 3), _PAPER, np.uint8)

@@ -8,16 +8,16 @@ BlazePose-33 -> Human3.6M-17, with S the middle of the shoulders, H of the hips,
     RHip, RKnee, RAnkle, LHip, LKnee, LAnkle                    the joint of the same name
     Spine    H + 0.425 (S - H)
     Thorax   S + 0.08 (S - H)      base of the neck
-    Neck     S + 1.05 (E - S)      a point inside the head, about 0.12 m above Thorax
-    Head     S + 1.80 (E - S)      top of the skull, about 0.115 m further along the head axis
+    Neck     S + 0.82 (E - S)      a point inside the head, about 0.12 m above Thorax
+    Head     S + 1.42 (E - S)      top of the skull, about 0.115 m further along the head axis
     LShoulder, LElbow, LWrist, RShoulder, RElbow, RWrist        the joint of the same name
 
 Where the numbers come from. Trunk: least squares over the training people of the motion-capture data
 (0.080 and 0.427 of the trunk H->S; the residual is 3-4 cm of bending that a line through S and H cannot
-follow). Head: in the same people Neck lies 0.16 m and Head 0.275 m above S along the trunk. BlazePose's ears
-lie about 0.155 m above its shoulders, found by comparing them with a triangulated top-of-head marker in two
-calibrated views of one man, so 0.16 / 0.155 and 0.275 / 0.155. Assumed: shoulders and hips of BlazePose are
-the joint centres, and shoulder line, ears and skull top are on one line when seen by a camera.
+follow). Head: in the same people Neck lies 0.165 m and Head 0.28 m above S where the trunk H->S is 0.5 m.
+BlazePose puts E, again with the trunk taken as 0.5 m, 0.15-0.23 m above S in eight clips of different people
+(median 0.20, as in anthropometric tables), so 0.165 / 0.20 and 0.28 / 0.20. Assumed: shoulders and hips of
+BlazePose are the joint centres, and S, E and the skull's top lie on one line, which holds but for nodding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from .layouts import BLAZEPOSE33, H36M17
 from .poses import FloatArray, Pose2D
 
-SPINE, THORAX, NECK, HEAD = 0.425, 0.08, 1.05, 1.80
+SPINE, THORAX, NECK, HEAD = 0.425, 0.08, 0.82, 1.42
 
 _MID_SHOULDER = {"LShoulder": 0.5, "RShoulder": 0.5}
 _MID_HIP = {"LHip": 0.5, "RHip": 0.5}
@@ -80,7 +80,7 @@ def to_h36m17(pose: Pose2D) -> Pose2D:
     if pose.layout not in TO_H36M17:
         raise ValueError(f"no conversion from layout {pose.layout!r}; known: {', '.join(sorted(TO_H36M17))}")
     weights = TO_H36M17[pose.layout]  # (17, J)
-    used: np.ndarray = np.not_equal(weights, 0)  # (17, J)
+    used: np.ndarray = np.asarray(weights != 0)  # (17, J)
     unknown = np.isnan(pose.keypoints).any(axis=1)  # (J,)
     keypoints = weights @ np.where(unknown[:, None], 0, pose.keypoints)  # (17, 2)
     keypoints[(used & unknown).any(axis=1)] = np.nan

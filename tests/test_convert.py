@@ -42,8 +42,8 @@ def test_limbs_are_taken_over_unchanged(blaze, joint):
         ("Hip", "Hip", "Shoulder", 0.0),
         ("Spine", "Hip", "Shoulder", 0.425),
         ("Thorax", "Hip", "Shoulder", 1.08),
-        ("Neck", "Shoulder", "Ear", 1.05),
-        ("Head", "Shoulder", "Ear", 1.80),
+        ("Neck", "Shoulder", "Ear", 0.82),
+        ("Head", "Shoulder", "Ear", 1.42),
     ],
 )
 def test_derived_joints_lie_where_documented(blaze, joint, start, end, t):

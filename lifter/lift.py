@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .runtime import Array, Network, open_network, weights_folder
+from .runtime import Array, Network, default_rows, open_network, padded_chunks, weights_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,19 +39,25 @@ class Lifter:
     relative to Hip, camera axes, averaged over the pose and its mirror image.
     """
 
-    def __init__(self, network: Network, weights: dict[str, str]):
-        self.network, self.weights = network, weights
+    def __init__(self, network: Network, weights: dict[str, str], rows: int = 1):
+        self.network, self.weights, self.rows = network, weights, rows
 
     @classmethod
-    def load(cls, device: str = "cpu", weights: str | Path | None = None, threads: int = 0) -> Lifter:
-        """Loads the shipped weights, or those of a folder. Raises WeightsError."""
-        return cls(*open_network(weights_folder(weights), "lifter", device, build_lift, SOURCE, threads))
+    def load(
+        cls, device: str = "cpu", weights: str | Path | None = None, rows: int | None = None, threads: int = 0
+    ) -> Lifter:
+        """Loads the shipped weights, or those of a folder. Raises WeightsError.
+
+        Args:
+            rows: frames a network call holds (see `runtime.padded_chunks`).
+        """
+        network, digests = open_network(
+            weights_folder(weights), "lifter", device, build_lift, SOURCE, threads
+        )
+        return cls(network, digests, rows or default_rows(device))
 
     def __call__(self, keypoints: npt.ArrayLike, observed: npt.ArrayLike) -> Array:
-        return self.lift(keypoints, observed)[0]
-
-    def lift(self, keypoints: npt.ArrayLike, observed: npt.ArrayLike) -> tuple[Array, Array]:
-        """As the call, and with it the normalised 2D (n, 17, 3) that the refiner takes.
+        """(n, 17, 2) px; (n, 17) bool, hidden joints' keypoints are ignored -> (n, 17, 3) metres.
 
         Raises:
             ValueError: a shape does not fit.
@@ -63,5 +69,7 @@ class Lifter:
                 f"Lifter: expected keypoints (n, 17, 2) and observed (n, 17), got {points.shape} and {seen.shape}"
             )
         points = np.where(seen[..., None] > 0, points, 0).astype(np.float32)
-        lifted, normalised = self.network(points, seen)
-        return lifted, normalised
+        out = np.empty((*points.shape[:2], 3), np.float32)
+        for where, part in padded_chunks(len(points), self.rows):
+            out[where] = self.network(points[part], seen[part])[0][: where.stop - where.start]
+        return out

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -93,6 +93,20 @@ class TorchNetwork:
         with torch.inference_mode():
             out = self.module(*(torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for x in inputs))
         return [y.cpu().numpy() for y in (out if isinstance(out, tuple) else (out,))]
+
+
+def default_rows(device: str) -> int:
+    """Frames a network call holds: one on the CPU, where bigger calls gain little, more on a GPU."""
+    return 1 if device == "cpu" else 16
+
+
+def padded_chunks(count: int, rows: int) -> Iterator[tuple[slice, npt.NDArray[np.int64]]]:
+    """Which rows go into each call, always `rows` of them: the last call is padded with repeats.
+
+    Calls of one fixed size make the same frame give the same numbers whatever it is batched with.
+    """
+    for begin in range(0, count, rows):
+        yield slice(begin, min(begin + rows, count)), np.arange(begin, begin + rows).clip(max=count - 1)
 
 
 def open_network(

@@ -66,17 +66,13 @@ class PoseEstimator:
             rows = usable[begin : begin + self.batch_size]
             points = np.stack([row[1] for row in rows])
             seen = np.stack([row[2] for row in rows])
-            joints = self._lift(points, seen)
+            joints = self.lifter(points, seen)
             std = np.full(seen.shape, np.nan, np.float32)
             if self.refiner:
                 joints, std = self.refiner(points, seen, joints, [keys[row[0]] for row in rows])
             for (i, _, mask), pose, spread in zip(rows, joints * self.scale, std * self.scale, strict=True):
                 out[i] = Pose3D(np.where(mask[:, None], pose, np.nan), np.where(mask, spread, np.nan))
         return out
-
-    def _lift(self, points: FloatArray, seen: np.ndarray) -> FloatArray:
-        """One call a pose on the CPU, so that results cannot depend on the batch."""
-        return np.concatenate([self.lifter(points[i : i + 1], seen[i : i + 1]) for i in range(len(points))])
 
     def close(self) -> None:
         """Frees the networks."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..lifter.runtime import Array, Network, checked_file, open_network, weights_folder
+from ..lifter.runtime import (
+    Array,
+    Network,
+    checked_file,
+    default_rows,
+    open_network,
+    padded_chunks,
+    weights_folder,
+)
 from ..skeleton import H36M17
 from ..skeleton.errors import WeightsError
 from .config import DiffusionConfig
@@ -73,8 +81,7 @@ class Refiner:
     Args:
         guide, step: `graphs.GuideGraph` and `graphs.StepGraph` as functions of arrays.
         steps: DDIM steps, 1 to K. hypotheses: N, at least 1. seed: of the drawn start errors.
-        rows: frames a network call holds. Calls are padded to it, so that the same frame gives the same
-            numbers whatever it is batched with.
+        rows: frames a network call holds (see `lifter.runtime.padded_chunks`).
     """
 
     def __init__(
@@ -114,8 +121,10 @@ class Refiner:
             raise WeightsError(f"{source}: cannot be loaded ({error}); reinstall posefix") from error
         guide, one = open_network(folder, "refiner_guide", device, guide_of, SOURCE, threads)
         step, two = open_network(folder, "refiner_step", device, step_of, SOURCE, threads)
-        rows = rows or (1 if device == "cpu" else 16)
-        refiner = cls(guide, step, mixture, config, steps=steps, hypotheses=hypotheses, seed=seed, rows=rows)
+        refiner = cls(
+            guide, step, mixture, config,
+            steps=steps, hypotheses=hypotheses, seed=seed, rows=rows or default_rows(device),
+        )  # fmt: skip
         refiner.weights = {SOURCE: digest, **one, **two}
         return refiner
 
@@ -159,13 +168,12 @@ class Refiner:
                 f"got {points.shape}, {seen.shape}, {poses.shape}, {names.shape}"
             )
         out = np.empty((n, self.hypotheses, 17, 3), np.float32)
-        for i in range(0, n, self.rows):
-            part = np.arange(i, i + self.rows).clip(max=n - 1)  # the last call is padded with repeats
+        for where, part in padded_chunks(n, self.rows):
             noise = np.stack([draw_noise(self.mixture, self.hypotheses, self.seed, names[j]) for j in part])
             chunk = self._sample(
                 points[part], seen[part], poses[part], noise * np.float32(self.config.spread)
             )
-            out[i : i + self.rows] = chunk[: n - i]
+            out[where] = chunk[: where.stop - where.start]
         return out
 
     def _sample(self, points: Array, seen: Array, poses: Array, noise: Array) -> Array:

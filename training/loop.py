@@ -22,7 +22,7 @@ Batch = Mapping[str, Tensor]
 class TrainConfig:
     """The budget and how it is spent."""
 
-    samples: int = 5_000_000
+    samples: int = 1_000_000
     batch: int = 512
     lr: float = 7e-4
     warmup: int = 600  # steps

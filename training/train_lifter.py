@@ -18,7 +18,8 @@ from .mocap import load_mocap
 from .pool import VAL_FILES, build_pool, fold_of, training_sequences
 from .protocol import Benchmark, make_benchmark
 
-LIFTER_BUDGET = TrainConfig()
+LIFTER_BUDGET = TrainConfig(samples=4_200_000)
+FOLD_BUDGET = TrainConfig(samples=900_000)
 VALIDATION_STRIDE = 12
 
 

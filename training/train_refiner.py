@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,8 +143,8 @@ def train_refiner(
     diffusion: DiffusionConfig | None = None,
     loss_config: RefinerLossConfig | None = None,
     device: str = "cpu",
-) -> tuple[nn.Module, Mixture]:
-    """Trains (or resumes) in `run`; returns the best EMA network and the fitted mixture.
+) -> tuple[nn.Module, Mixture, DiffusionConfig]:
+    """Trains (or resumes) in `run`; returns the best EMA network, the fitted mixture, the settings.
 
     Args:
         lifter: the shipped one, for validation: there the refiner starts from what it will see.
@@ -174,8 +175,9 @@ def train_refiner(
         lambda model: figures_of(lambda b: predict(b, model), sets), config, run, device,
     )  # fmt: skip
     base = figures_of(lambda b: lifted[id(b)], sets)
-    print({"lifted": base}, flush=True)
-    return trainer.run(), mixture
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "lifted.json").write_text(json.dumps(base, indent=2) + "\n", encoding="utf-8")
+    return trainer.run(), mixture, diffusion
 
 
 def refiner_of(

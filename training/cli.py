@@ -1,0 +1,101 @@
+"""`posefix train lifter` and `posefix train refiner`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from ..skeleton.errors import InputError
+
+
+def train_lifter(
+    *,
+    data: Path,
+    run: Path = Path("runs/lifter"),
+    export: Path | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Train the 2D-to-3D lifter. Stopped runs resume.
+
+    Parameters
+    ----------
+    data: folder with the mocap17 files (see docs/training.md).
+    run: run folder: log, curves, checkpoints.
+    export: folder to write lifter.safetensors, lifter.onnx and manifest.json to.
+    samples: training budget; by default that of the shipped weights.
+    seed: of everything random.
+    device: cpu, cuda or mps.
+    """
+    from .curves import plot_curves
+    from .train_lifter import LIFTER_BUDGET
+    from .train_lifter import train_lifter as train
+
+    _check_data(data)
+    network = train(
+        data, run, replace(LIFTER_BUDGET, samples=samples or LIFTER_BUDGET.samples, seed=seed), device=device
+    )
+    print(f"curves: {plot_curves(run)}")
+    if export:
+        from .export import export_lifter
+
+        export_lifter(network, export)  # type: ignore[arg-type]
+        print(f"weights: {export}")
+
+
+def train_refiner(
+    *,
+    data: Path,
+    lifter: Path = Path("runs/lifter"),
+    run: Path = Path("runs/refiner"),
+    export: Path | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Train the diffusion refiner. Stopped runs resume.
+
+    First trains, where they are not there yet, two lifters that each leave out half of the people
+    (RUN/fold0, RUN/fold1): the refiner learns from what they say of strangers.
+
+    Parameters
+    ----------
+    data: folder with the mocap17 files (see docs/training.md).
+    lifter: run folder of the trained lifter.
+    run: run folder: log, curves, checkpoints.
+    export: folder to write the refiner's files and manifest.json to.
+    samples: training budget; by default that of the shipped weights.
+    seed: of everything random.
+    device: cpu, cuda or mps.
+    """
+    from .curves import plot_curves
+    from .train_lifter import FOLD_BUDGET
+    from .train_lifter import train_lifter as train_fold
+    from .train_refiner import REFINER_BUDGET, load_network
+    from .train_refiner import train_refiner as train
+
+    _check_data(data)
+    if not (lifter / "best.pt").is_file():
+        raise InputError(
+            f"{lifter}: no trained lifter (best.pt); run `posefix train lifter --run {lifter}` first"
+        )
+    folds = [
+        train_fold(data, run / f"fold{i}", replace(FOLD_BUDGET, seed=seed), leave_out_fold=i, device=device)
+        for i in (0, 1)
+    ]
+    config = replace(REFINER_BUDGET, samples=samples or REFINER_BUDGET.samples, seed=seed)
+    network, mixture, diffusion = train(data, run, load_network(lifter), folds, config, device=device)
+    baseline = json.loads((run / "lifted.json").read_text(encoding="utf-8"))
+    print(f"curves: {plot_curves(run, baseline)}")
+    if export:
+        from .export import export_refiner
+
+        export_refiner(network, mixture, diffusion, export)  # type: ignore[arg-type]
+        print(f"weights: {export}")
+
+
+def _check_data(data: Path) -> None:
+    if not data.is_dir():
+        raise InputError(f"{data}: no such folder; --data names the folder of the mocap17 .npz files")

@@ -49,7 +49,15 @@ app = App(
     help_epilogue=EXAMPLES,
     version=lambda: f"posefix {package_version('posefix')}",
 )
-train = App(name="train", help="Train the networks from motion capture; reproduces the shipped weights.")
+# Lazy: named, not imported, so that the help of the main job does not wait for what trains.
+train = App(
+    name="train",
+    help="Train the networks from motion capture; reproduces the shipped weights.",
+    help_format="plaintext",
+    help_epilogue="""Examples:
+  posefix train lifter --data shared/data --run runs/lifter --export weights
+  posefix train refiner --data shared/data --lifter runs/lifter --export weights""",
+)
 app.command(train)
 train.command("posefix.training.cli:train_lifter", name="lifter", help="Train the 2D-to-3D lifter.")
 train.command("posefix.training.cli:train_refiner", name="refiner", help="Train the diffusion refiner.")
@@ -57,6 +65,9 @@ app.command(
     "posefix.training.evaluate:evaluate_cli",
     name="eval",
     help="Measure the networks on motion capture, by the open MOCAP17 protocol.",
+    help_epilogue="""Examples:
+  posefix eval --data mocap17_cmu.npz mocap17_hdm05.npz --json figures.json
+  posefix eval --data mocap17_bandai.npz --cameras wild --input det""",
 )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -37,11 +37,13 @@ Timed = tuple[Frame | None, FramePoses]
 
 
 class Estimator(Protocol):
-    """Human3.6M-17 2D poses and their (frame, person) keys -> 3D poses; see `estimate.PoseEstimator`."""
+    """Human3.6M-17 2D poses and their (frame, person) keys -> 3D poses, None for a pose without hips; see
+    `estimate.PoseEstimator`.
+    """
 
     weights: dict[str, str]
 
-    def __call__(self, poses: list[Pose2D], keys: list[tuple[int, int]]) -> list[Pose3D]: ...
+    def __call__(self, poses: list[Pose2D], keys: list[tuple[int, int]]) -> Sequence[Pose3D | None]: ...
     def close(self) -> None: ...
 
 
@@ -282,7 +284,7 @@ def in_batches(rows: Iterable[Timed], size: int) -> Iterator[list[Timed]]:
         yield batch
 
 
-def add_3d(batch: list[Timed], estimator: Callable[..., list[Pose3D]]) -> list[Timed]:
+def add_3d(batch: list[Timed], estimator: Callable[..., Sequence[Pose3D | None]]) -> list[Timed]:
     """The same rows with a 3D pose for everybody who has a 2D one."""
     keys = [(row.index, p.id) for _, row in batch for p in row.people if p.pose2d is not None]
     poses = [p.pose2d for _, row in batch for p in row.people if p.pose2d is not None]

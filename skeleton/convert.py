@@ -81,7 +81,7 @@ def to_h36m17(pose: Pose2D) -> Pose2D:
         raise ValueError(f"no conversion from layout {pose.layout!r}; known: {', '.join(sorted(TO_H36M17))}")
     weights = TO_H36M17[pose.layout]  # (17, J)
     used = weights != 0  # (17, J)
-    unknown: np.ndarray = np.isnan(pose.keypoints).any(axis=1)  # (J,)
+    unknown = np.any(np.isnan(pose.keypoints), axis=1)  # (J,)
     keypoints = weights @ np.where(unknown[:, None], 0, pose.keypoints)  # (17, 2)
     keypoints[(used & unknown).any(axis=1)] = np.nan
     scores = np.where(used, pose.scores, np.inf).min(axis=1)  # (17,)

@@ -20,14 +20,13 @@ def train_lifter(
 ) -> None:
     """Train the 2D-to-3D lifter. Stopped runs resume.
 
-    Parameters
-    ----------
-    data: folder with the mocap17 files (see docs/training.md).
-    run: run folder: log, curves, checkpoints.
-    export: folder to write lifter.safetensors, lifter.onnx and manifest.json to.
-    samples: training budget; by default that of the shipped weights.
-    seed: of everything random.
-    device: cpu, cuda or mps.
+    Args:
+        data: folder with the mocap17 files (see docs/training.md).
+        run: run folder: log, curves, checkpoints.
+        export: folder to write lifter.safetensors, lifter.onnx and manifest.json to.
+        samples: training budget; by default that of the shipped weights.
+        seed: of everything random.
+        device: cpu, cuda or mps.
     """
     from .curves import plot_curves
     from .train_lifter import LIFTER_BUDGET
@@ -60,15 +59,14 @@ def train_refiner(
     First trains, where they are not there yet, two lifters that each leave out half of the people
     (RUN/fold0, RUN/fold1): the refiner learns from what they say of strangers.
 
-    Parameters
-    ----------
-    data: folder with the mocap17 files (see docs/training.md).
-    lifter: run folder of the trained lifter.
-    run: run folder: log, curves, checkpoints.
-    export: folder to write the refiner's files and manifest.json to.
-    samples: training budget; by default that of the shipped weights.
-    seed: of everything random.
-    device: cpu, cuda or mps.
+    Args:
+        data: folder with the mocap17 files (see docs/training.md).
+        lifter: run folder of the trained lifter.
+        run: run folder: log, curves, checkpoints.
+        export: folder to write the refiner's files and manifest.json to.
+        samples: training budget; by default that of the shipped weights.
+        seed: of everything random.
+        device: cpu, cuda or mps.
     """
     from .curves import plot_curves
     from .train_lifter import FOLD_BUDGET

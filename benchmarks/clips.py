@@ -14,8 +14,11 @@ from posefix.pipeline.reader import open_source
 
 
 def source_or_sample(video: Path | None, folder: Path) -> Path:
-    """The video given, or the sample, drawn into `folder`."""
-    return video if video is not None else make_sample(folder / "sample.mp4")
+    """The video given, or the sample, drawn into `folder`. Raises InputError when it cannot be read."""
+    if video is None:
+        return make_sample(folder / "sample.mp4")
+    open_source(video).close()
+    return video
 
 
 def scaled_clip(source: Path, target: Path, frames: int, size: tuple[int, int], fps: int = 30) -> Path:
@@ -33,7 +36,7 @@ def scaled_clip(source: Path, target: Path, frames: int, size: tuple[int, int], 
 
 
 def looped_clip(source: Path, target: Path, seconds: float) -> Path:
-    """`source` repeated up to `seconds` long, its packets copied as they are."""
+    """`source` repeated whole to about `seconds`, at least once, its packets copied as they are."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)
@@ -41,11 +44,9 @@ def looped_clip(source: Path, target: Path, seconds: float) -> Path:
         times = sorted(pts for pts, *_ in packets)
         step = (times[-1] - times[0]) // max(1, len(times) - 1) or 1
         length = times[-1] - times[0] + step
-        wanted = int(seconds / stream.time_base)
-        for shift in range(0, wanted, length):
+        for turn in range(max(1, round(seconds / (length * stream.time_base)))):
+            shift = turn * length
             for pts, dts, data, key in packets:
-                if pts - times[0] + shift >= wanted:
-                    continue
                 packet = av.Packet(data)
                 packet.pts, packet.dts, packet.time_base = pts + shift, dts + shift, stream.time_base
                 packet.is_keyframe, packet.stream = key, copy

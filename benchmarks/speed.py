@@ -145,21 +145,22 @@ def measure(clip: Path, repeats: int, device: str, cores: int | None, poses: int
 
 def print_table(report: dict[str, Any]) -> None:
     """The figures, each beside what it may be."""
-    title = f"{SIZE[0]}x{SIZE[1]}, {report['frames']} frames, {report['cores']} cores, {report['device']}"
+    title = (
+        f"{SIZE[0]}x{SIZE[1]}, {report['frames']} frames, {report['cores']} cores, {report['device']}; "
+        "1 and 5 hypotheses"
+    )
     table = Table(title=title, title_justify="left")
-    table.add_column("what")
+    table.add_column("what", no_wrap=True)
     for heading in ("frames/s", "ratio", "ms a frame", "at most", "holds"):
         table.add_column(heading, justify="right")
     table.add_row("detector alone", f"{report['detector']['fps']:.1f}", "1.00", "", "", "")
     for n, row in report["posefix"].items():
         holds = "yes" if row["ratio"] <= row["at_most"] else "NO"
         figures = (f"{row['fps']:.1f}", f"{row['ratio']:.2f}", "", f"{row['at_most']:g}", holds)
-        table.add_row(f"posefix, hypotheses {n}", *figures)
+        table.add_row(f"posefix, {n}", *figures)
     for n, row in report["lifter_refiner_ms"].items():
         holds = "yes" if row["ms"] <= row["at_most"] else "NO"
-        table.add_row(
-            f"lifter + refiner, hypotheses {n}", "", "", f"{row['ms']:.1f}", f"{row['at_most']:g}", holds
-        )
+        table.add_row(f"lifter + refiner, {n}", "", "", f"{row['ms']:.1f}", f"{row['at_most']:g}", holds)
     Console().print(table)
 
 

@@ -50,10 +50,15 @@ class FakeEstimator:
         pass
 
 
-def install_fakes(monkeypatch) -> FakeEstimator:
-    """Registers the detector `fake` and lets runs use a FakeEstimator, which is returned."""
+def install_detector(monkeypatch) -> None:
+    """Registers the detector `fake`."""
     entry = base._Entry(__name__, "FakeDetector", "pip install fake")
     monkeypatch.setitem(base._REGISTRY, "fake", entry)
+
+
+def install_fakes(monkeypatch) -> FakeEstimator:
+    """Registers the detector `fake` and lets runs use a FakeEstimator, which is returned."""
+    install_detector(monkeypatch)
     estimator = FakeEstimator()
     from posefix.pipeline import run
 

@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from fakes import FakeEstimator, install_fakes, write_clip
+from fakes import FakeEstimator, install_detector, install_fakes, write_clip
 from posefix.pipeline import run as run_module
 from posefix.pipeline.channels import Channel, Stages, Stopped
 from posefix.pipeline.interrupt import Interrupt
@@ -91,6 +91,26 @@ def test_csvs_are_the_same_bytes_at_any_batch_size_and_in_every_run(tmp_path, cl
         run_video(clip, settings(tmp_path, output=out, batch_size=size, render=False))
         written.add((out / "clip_3d.csv").read_bytes() + (out / "clip_2d.csv").read_bytes())
     assert len(written) == 1
+
+
+def test_csvs_with_the_shipped_networks_depend_on_seed_and_height_alone(tmp_path, clip, monkeypatch):
+    from importlib.resources import files
+
+    if not (files("posefix.weights") / "manifest.json").is_file():
+        pytest.skip("no weights are installed")
+    install_detector(monkeypatch)
+
+    def written(name: str, **changes) -> bytes:
+        run_video(clip, settings(tmp_path, output=tmp_path / name, render=False, **changes))
+        return (tmp_path / name / "clip_3d.csv").read_bytes()
+
+    first = written("a", batch_size=8)
+    assert written("b", batch_size=1) == first and written("c", batch_size=5) == first
+    assert written("d", seed=1) != first and written("e", height=1.5) != first
+    for row in rows(tmp_path / "a" / "clip_3d.csv"):
+        if row["status"] != "missing":
+            assert [float(row[f"Hip_{axis}"]) for axis in "xyz"] == [0, 0, 0]
+            assert 0 < float(row["RWrist_std"]) < 1
 
 
 def test_batches_fill_up(tmp_path, clip, estimator):

@@ -164,13 +164,14 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
     sources = _sources(words, codes, settings)
     device = resolve_device(settings.device)
     estimator = load_estimator(settings, device) if len(sources) > 1 else None
-    with Interrupt().listening() as interrupt, ProgressBar(quiet) as bar:
+    with Interrupt().listening() as interrupt:
         for source in sources:
             own = settings
             if len(sources) > 1 and settings.output is not None:
                 own = replace(settings, output=settings.output / f"{source.name}_posefix")
             try:
-                summary = run_video(source, own, estimator=estimator, watcher=bar, interrupt=interrupt)
+                with ProgressBar(quiet) as bar:  # gone before anything is printed
+                    summary = run_video(source, own, estimator=estimator, watcher=bar, interrupt=interrupt)
             except Exception as error:
                 codes.append(_report(error, settings.verbosity > 0))
                 continue

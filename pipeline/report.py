@@ -29,13 +29,13 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            redirect_stdout=False,  # the summary belongs on stdout, also when only stderr is a terminal
+            redirect_stderr=False,
             disable=quiet or not console.is_terminal,
         )
 
     def begin(self, info: SourceInfo, frames: int | None) -> None:
         """A clip starts; `frames` is the number expected, None when unknown."""
-        for task in self._progress.task_ids:
-            self._progress.remove_task(task)
         self._task = self._progress.add_task(info.name, total=frames, rate="")
 
     def advance(self) -> None:

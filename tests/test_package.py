@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from posefix.skeleton.convert import HEAD, NECK, SPINE, THORAX
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -210,3 +211,15 @@ def test_links_in_the_documentation_lead_somewhere() -> None:
     ]
     assert len(links) > 10
     assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_joints_page_has_the_factors_of_the_code() -> None:
+    page = (ROOT / "docs" / "joints.md").read_text(encoding="utf-8")
+    for joint, sum_ in {
+        "Spine": f"H + {SPINE:g} (S − H)",
+        "Thorax": f"S + {THORAX:g} (S − H)",
+        "Neck": f"S + {NECK:g} (E − S)",
+        "Head": f"S + {HEAD:g} (E − S)",
+    }.items():
+        row = next(line for line in page.splitlines() if line.startswith("|") and f" {joint}" in line)
+        assert sum_ in row

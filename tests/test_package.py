@@ -223,3 +223,14 @@ def test_joints_page_has_the_factors_of_the_code() -> None:
     }.items():
         row = next(line for line in page.splitlines() if line.startswith("|") and f" {joint}" in line)
         assert sum_ in row
+
+
+def test_output_page_explains_every_key_of_the_run_record() -> None:
+    tree = ast.parse((ROOT / "pipeline" / "record.py").read_text(encoding="utf-8"))
+    maker = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "make_record")
+    record = next(n.value for n in maker.body if isinstance(n, ast.Return))
+    assert isinstance(record, ast.Dict)
+    keys = [key.value for key in record.keys if isinstance(key, ast.Constant)]
+    page = (ROOT / "docs" / "output.md").read_text(encoding="utf-8")
+    assert len(keys) > 10
+    assert [key for key in keys if f"`{key}`" not in page] == []

@@ -10,3 +10,6 @@ class DiffusionConfig:
     steps: int = 50  # K
     components: int = 5  # M of the mixture
     spread: float = 0.5  # drawn start error against the lifter's own
+    # Where run time enters: the step whose level is the shipped lifter's error against that of the
+    # lifters the refiner learned from. Chosen on val.
+    start: int = 50

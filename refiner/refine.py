@@ -92,7 +92,8 @@ class Refiner:
             raise ValueError(f"hypotheses: expected at least 1, got {hypotheses}")
         self.guide, self.step, self.mixture, self.config = guide, step, mixture, config
         self.levels = relative_levels(linear(config.steps))
-        self.visited = ddim_steps(self.levels, steps)
+        self.visited = ddim_steps(self.levels, steps, config.start)
+        self.noise_scale = np.float32(config.spread * self.levels[config.start])
         self.hypotheses, self.seed, self.rows = hypotheses, seed, rows
         self.weights: dict[str, str] = {}
 
@@ -170,9 +171,7 @@ class Refiner:
         out = np.empty((n, self.hypotheses, 17, 3), np.float32)
         for where, part in padded_chunks(n, self.rows):
             noise = np.stack([draw_noise(self.mixture, self.hypotheses, self.seed, names[j]) for j in part])
-            chunk = self._sample(
-                points[part], seen[part], poses[part], noise * np.float32(self.config.spread)
-            )
+            chunk = self._sample(points[part], seen[part], poses[part], noise * self.noise_scale)
             out[where] = chunk[: where.stop - where.start]
         return out
 

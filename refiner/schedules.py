@@ -30,15 +30,15 @@ def relative_levels(abar: Array) -> Array:
     return noise / noise[-1]
 
 
-def ddim_steps(levels: Array, steps: int) -> list[int]:
-    """The `steps` + 1 diffusion steps that DDIM visits, from K down to 0, even in noise level.
+def ddim_steps(levels: Array, steps: int, start: int | None = None) -> list[int]:
+    """The `steps` + 1 diffusion steps that DDIM visits, from `start` (K if None) to 0, even in noise level.
 
-    Raises ValueError if `steps` is not between 1 and K.
+    Raises ValueError if `steps` is not between 1 and `start`.
     """
-    last = len(levels) - 1
-    if not 1 <= steps <= last:
-        raise ValueError(f"steps: expected 1 to {last}, got {steps}")
-    wanted = np.linspace(1.0, 0.0, steps + 1)
+    first = len(levels) - 1 if start is None else start
+    if not 1 <= steps <= first:
+        raise ValueError(f"steps: expected 1 to {first}, got {steps}")
+    wanted = np.linspace(levels[first], 0.0, steps + 1)
     visited = [int(np.abs(levels - w).argmin()) for w in wanted]
     for i in range(1, steps + 1):  # near 0 neighbours could coincide
         visited[i] = min(visited[i], visited[i - 1] - 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from ..refiner.diffusion import centre_root, denoise, levels, mask_hidden
 from ..refiner.graphs import GuideGraph, StepGraph
 from ..refiner.mixture import Mixture, fit
 from ..refiner.refine import Refiner
-from ..refiner.schedules import ddim_steps
 from ..skeleton import H36M17
 from .augment import AugmentConfig, PosePool
 from .loop import Batch, TrainConfig, Trainer
@@ -29,13 +29,15 @@ from .train_lifter import figures_of, lift_rows, validation_sets
 
 REFINER_BUDGET = TrainConfig(samples=1_400_000, batch=256, lr=7e-4, validate_every=100_000)
 MIXTURE_SAMPLES = 16_384
+STARTS = (50, 45, 40, 35, 30, 25)  # where run time may enter the diffusion; the best on val ships
 JOINTS = len(H36M17.joints)
 
 
 @dataclass(frozen=True)
 class RefinerLossConfig:
     rollout: float = 0.5  # share of samples that continue from the network's own first step
-    start: float = 0.5  # share of the others noised to step K; the rest to any step
+    any_step: float = 0.25  # share of the others noised to any step; the rest to where run time may enter
+    earliest_start: int = 25
     weight_2d: float = 0.2  # of the 2D error (normalised units) beside the 3D error (metres)
 
 
@@ -91,47 +93,40 @@ class MixtureNoise:
         return torch.cat([uv, xyz], dim=-1)
 
 
-def refiner_loss(config: RefinerLossConfig, diffusion: DiffusionConfig, visited: list[int]):
-    """Loss over a batch of `OutOfFold.draw` with "noise", "u" added: 3D MPJPE (m) + weighted 2D error."""
+def refiner_loss(
+    config: RefinerLossConfig, diffusion: DiffusionConfig
+) -> Callable[[nn.Module, Batch], Tensor]:
+    """Loss over a batch of `OutOfFold.draw` with "noise" and "u" added: 3D MPJPE (m) + weighted 2D error."""
     s_of = torch.from_numpy(levels(diffusion)).float()
-    last = diffusion.steps
+    # The step that halves the level: where two-step DDIM goes from k.
+    halfway = (s_of[None, :] - s_of[:, None] / 2).abs().argmin(dim=1).clamp_min(1)
+    last, first = diffusion.steps, config.earliest_start
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
-        truth, start, observed = batch["truth"], batch["start"], batch["observed"]
-        noise, u = batch["noise"], batch["u"]
+        truth, observed, u = batch["truth"], batch["observed"], batch["u"]
         seen = observed[:, None]
         guidance = model.guidance(batch["input"])
-        error = centre_root(mask_hidden(start - truth + diffusion.spread * noise, observed))
-        k = torch.where(u[:, 0] < config.start, last, (u[:, 1] * last).floor().long() + 1)
-        s = s_of[k]
-        state = truth + s[:, None, None] * error
+        error = batch["start"] - truth + diffusion.spread * batch["noise"]
+        error = centre_root(mask_hidden(error, observed))
+        low = torch.where(u[:, 0] < config.any_step, 1, first)
+        k = low + (u[:, 1] * (last + 1 - low)).floor().long()
+        state = truth + s_of[k][:, None, None] * error
         # Some go on from the network's own first step: that, not the truth's neighbourhood, is what
         # the second step sees at run time.
         roll = torch.nonzero(u[:, 2] < config.rollout)[:, 0]
-        if len(roll) and len(visited) > 2:
-            with torch.no_grad():
-                full = torch.full((len(roll),), float(last))
-                h = (start + diffusion.spread * noise * mask_noise(observed))[roll][:, None]
-                clean = denoise(model, h, full, torch.ones(len(roll)), guidance[roll], seen[roll])
-                share = s_of[visited[1]]
-                state = state.index_copy(0, roll, (clean + (h - clean) * share)[:, 0].float())
-            k = k.index_fill(0, roll, visited[1])
-            s = s_of[k]
-        clean = denoise(model, state[:, None], k.float(), s, guidance, seen)[:, 0].float()
+        with torch.no_grad():
+            h, at = state[roll][:, None], k[roll]
+            clean = denoise(model, h, at.float(), s_of[at], guidance[roll], seen[roll])
+            share = (s_of[halfway[at]] / s_of[at])[:, None, None, None]
+            state = state.index_copy(0, roll, (clean + (h - clean) * share)[:, 0].float())
+        k = k.index_copy(0, roll, halfway[at])
+        clean = denoise(model, state[:, None], k.float(), s_of[k], guidance, seen)[:, 0].float()
         w = batch["weight"]
         e3 = ((clean[..., 2:] - truth[..., 2:]).norm(dim=-1) * w).sum() / w.sum()
         e2 = ((clean[..., :2] - truth[..., :2]).norm(dim=-1) * observed[..., 0]).sum() / observed.sum()
         return e3 + config.weight_2d * e2
 
     return loss
-
-
-def mask_noise(observed: Tensor) -> Tensor:
-    """(B, 17, 1) -> (B, 17, 5): no 2D noise on hidden joints."""
-    return torch.cat(
-        [observed.expand(*observed.shape[:-1], 2), torch.ones_like(observed).expand(*observed.shape[:-1], 3)],
-        -1,
-    )
 
 
 def train_refiner(
@@ -154,7 +149,6 @@ def train_refiner(
     source = OutOfFold(data, fold_lifters, AugmentConfig(), device)
     mixture = fit_errors(source, diffusion, config.seed)
     noise = MixtureNoise(mixture)
-    visited = ddim_steps(levels(diffusion), 2)
     sets = validation_sets(data)
     lifter = lifter.eval()
     lifted = {id(b): lift_rows(lifter, b.keypoints) for b in sets.values()}
@@ -163,21 +157,29 @@ def train_refiner(
         batch = source.draw(config.batch, g)
         return {**batch, "noise": noise.draw(config.batch, g), "u": torch.rand(config.batch, 3, generator=g)}
 
-    def predict(bench: Benchmark, model: nn.Module) -> np.ndarray:
-        d = lifted[id(bench)]
-        return refiner_of(model, mixture, diffusion, device)(
-            bench.keypoints, np.ones(d.shape[:2]), d, np.arange(2 * len(d)).reshape(-1, 2)
-        )[0]
+    def validate(model: nn.Module, settings: DiffusionConfig = diffusion) -> dict[str, float]:
+        refiner = refiner_of(model, mixture, settings, device)
+
+        def predict(bench: Benchmark) -> np.ndarray:
+            d = lifted[id(bench)]
+            keys = np.zeros((len(d), 2), np.int64)  # one hypothesis draws nothing
+            return refiner(bench.keypoints, np.ones(d.shape[:2]), d, keys)[0]
+
+        return figures_of(predict, sets)
 
     torch.manual_seed(config.seed)
     trainer = Trainer(
-        CceCag(), draw, refiner_loss(loss_config or RefinerLossConfig(), diffusion, visited),
-        lambda model: figures_of(lambda b: predict(b, model), sets), config, run, device,
+        CceCag(), draw, refiner_loss(loss_config or RefinerLossConfig(), diffusion),
+        validate, config, run, device,
     )  # fmt: skip
     base = figures_of(lambda b: lifted[id(b)], sets)
     run.mkdir(parents=True, exist_ok=True)
     (run / "lifted.json").write_text(json.dumps(base, indent=2) + "\n", encoding="utf-8")
-    return trainer.run(), mixture, diffusion
+    network = trainer.run()
+    starts = {k: validate(network, replace(diffusion, start=k)) for k in STARTS}
+    (run / "starts.json").write_text(json.dumps(starts, indent=2) + "\n", encoding="utf-8")
+    best = min(starts, key=lambda k: starts[k]["score"])
+    return network, mixture, replace(diffusion, start=best)
 
 
 def refiner_of(

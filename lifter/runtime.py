@@ -50,7 +50,10 @@ def checked_file(folder: Path, name: str) -> tuple[Path, str]:
     path = folder / name
     if not path.is_file():
         raise WeightsError(f"{path}: weights file is missing; reinstall posefix")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: weights file cannot be read ({error.strerror})") from error
     if found != expected:
         raise WeightsError(
             f"{path}: weights file is damaged (SHA-256 {found[:12]}…, expected {expected[:12]}…); reinstall posefix"

@@ -160,48 +160,51 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
     from .run import load_estimator, run_video
     from .settings import resolve_device
 
-    quiet, codes = settings.verbosity < 0, [EXIT_OK]
-    sources = _sources(words, codes, settings)
+    quiet, verbose = settings.verbosity < 0, settings.verbosity > 0
+    sources, codes = _sources(words, verbose)
+    several = len(sources) + len(codes) > 1  # bad ones count too: they do not change where good ones go
     device = resolve_device(settings.device)
     estimator = load_estimator(settings, device) if len(sources) > 1 else None
     with Interrupt().listening() as interrupt:
         for source in sources:
             own = settings
-            if len(sources) > 1 and settings.output is not None:
+            if several and settings.output is not None:
                 own = replace(settings, output=settings.output / f"{source.name}_posefix")
             try:
                 with ProgressBar(quiet) as bar:  # gone before anything is printed
                     summary = run_video(source, own, estimator=estimator, watcher=bar, interrupt=interrupt)
             except Exception as error:
-                codes.append(_report(error, settings.verbosity > 0))
-                continue
-            codes.append(summary.exit_code)
-            if not quiet:
-                print(describe(summary, settings.verbosity > 0), flush=True)
+                codes.append(_report(error, verbose))
+            else:
+                codes.append(summary.exit_code)
+                if not quiet:
+                    print(describe(summary, verbose), flush=True)
             if interrupt.signal is not None:
+                codes.append(128 + interrupt.signal)
                 break
     if estimator is not None:
         estimator.close()
     return worst(codes)
 
 
-def _sources(words: Sequence[str], codes: list[int], settings: Settings) -> list[Source]:
-    """The clips that the words name. Bad words are reported and their exit codes noted."""
+def _sources(words: Sequence[str], verbose: bool) -> tuple[list[Source], list[int]]:
+    """The clips that the words name. Bad words are reported; their exit codes come back too."""
     from .reader import expand_sources
 
-    good = []
+    good: list[str] = []
+    codes: list[int] = []
     for word in words:
         try:
             expand_sources([word])
             good.append(word)
         except InputError as error:
-            codes.append(_report(error, settings.verbosity > 0))
-    return expand_sources(good) if good else []
+            codes.append(_report(error, verbose))
+    return (expand_sources(good) if good else []), codes
 
 
 def worst(codes: Sequence[int]) -> int:
     """The exit code that says most: "no person" ranks just above "done"."""
-    return max(codes, key=lambda code: 0.5 if code == EXIT_NO_PERSON else code)
+    return max(codes, key=lambda code: 0.5 if code == EXIT_NO_PERSON else code, default=EXIT_OK)
 
 
 def _report(error: Exception, verbose: bool) -> int:

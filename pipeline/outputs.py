@@ -46,8 +46,24 @@ class OutputPaths:
                 "or choose another folder with -o"
             )
 
-    def make_folder(self) -> None:
-        """Make the folder. Raises OutputError when that cannot be."""
+    def prepare(self, render: bool) -> None:
+        """Make the folder, and take away what of an earlier run this one would not replace at once.
+
+        Raises:
+            OutputError: the folder cannot be made, or a file cannot be replaced; then none is touched.
+        """
+        self._make_folder()
+        path = self.folder
+        try:
+            for path in self.existing:
+                path.open("r+b").close()
+            # An old record or video beside new CSVs would say what is not so, all the more after a kill.
+            for path in [self.run_json] if render else [self.run_json, self.video]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def _make_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:

@@ -31,6 +31,7 @@ from .settings import Settings, resolve_device
 from .sinks import write_run_json
 
 WAITING = 4  # frames that may wait between two stages
+PATIENCE_S = 0.5  # a batch goes on after so long, full or not: rows of slow clips and cameras do not wait
 
 #: a frame's rows with its picture; without where the picture could not be decoded
 Timed = tuple[Frame | None, FramePoses]
@@ -151,7 +152,9 @@ def run_video(
         if estimator is None:
             estimator = load_estimator(settings, device)
             stack.callback(estimator.close)
-        paths.make_folder()
+        if interrupt.signal is not None:
+            raise PosefixError("stopped before the first frame; nothing written", 128 + interrupt.signal)
+        paths.prepare(settings.render)
         outputs = stack.enter_context(Outputs(paths, settings.render, reader.info.fps))
         summary, clock = RunSummary(reader.info.name, paths), Stopwatch()
         if watcher is not None:
@@ -273,11 +276,13 @@ def _with_pictures(rows: list[FramePoses], held: deque[Frame]) -> Iterator[Timed
 
 
 def in_batches(rows: Iterable[Timed], size: int) -> Iterator[list[Timed]]:
-    """Rows in lists of `size`, the last one shorter."""
+    """Rows in lists of `size`; shorter at the end, and when the next row is `PATIENCE_S` late."""
     batch: list[Timed] = []
+    began = 0.0
     for row in rows:
+        began = began if batch else time.monotonic()
         batch.append(row)
-        if len(batch) == size:
+        if len(batch) == size or time.monotonic() - began > PATIENCE_S:
             yield batch
             batch = []
     if batch:

@@ -17,7 +17,7 @@ DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
 
 MAX_STEPS = 50  # the refiner's diffusion has no more
 MAX_HYPOTHESES = 200
-MIN_HEIGHT_M, MAX_HEIGHT_M = 0.3, 3.0
+MIN_HEIGHT_M, MAX_HEIGHT_M = 0.3, 3
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def _require(holds: bool, problem: str) -> None:
 
 
 def _require_range(flag: str, value: float, low: float, high: float, unit: str = "") -> None:
-    # Written so that NaN fails.
-    _require(low <= value <= high, f"{flag} {value:g}: expected {low:g} to {high:g}{unit}")
+    # Written so that NaN fails. Not `:g`: an integer may be too large for a float.
+    _require(low <= value <= high, f"{flag} {value}: expected {low} to {high}{unit}")
 
 
 def _is_cpu_build() -> bool:

@@ -74,12 +74,16 @@ def expand_sources(args: Sequence[str]) -> list[Source]:
             images.clear()
 
     for word in (str(arg) for arg in args):
-        whole = _whole_source(word)
+        try:
+            whole = _whole_source(word)
+            paths = _paths(word) if whole is None else []
+        except OSError as error:  # a name that is too long, say
+            reason = (error.strerror or str(error)).lower()
+            raise InputError(f"{word}: cannot be looked at ({reason}); check the path") from None
         if whole is not None:
             close_images()
             sources.append(whole)
-            continue
-        for path in _paths(word):
+        for path in paths:
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 if images and images[-1].parent != path.parent:
                     close_images()
@@ -129,7 +133,7 @@ def _whole_source(word: str) -> Source | None:
 
 
 def _camera(index: int) -> Source:
-    if index < 0:
+    if not 0 <= index < 2**31:
         raise InputError(f"camera {index} does not exist; camera indices start at 0")
     return Source("camera", index, f"camera{index}")
 
@@ -167,13 +171,14 @@ def _folder_source(folder: Path) -> Source:
         raise InputError(
             f"{folder}: holds no images (.jpg, .png, ...); name a folder of images, or each video by itself"
         )
-    return _image_source(sorted(found, key=natural_key))
+    return _image_source(sorted(found, key=natural_key), whole_folder=True)
 
 
-def _image_source(paths: list[Path]) -> Source:
-    folder = paths[0].parent
-    name = paths[0].stem if len(paths) == 1 else folder.resolve().name or "images"
-    return Source("images", tuple(str(p) for p in paths), name, folder if len(paths) == 1 else folder.parent)
+def _image_source(paths: list[Path], whole_folder: bool = False) -> Source:
+    spec, folder = tuple(str(p) for p in paths), paths[0].parent
+    if len(paths) == 1 and not whole_folder:
+        return Source("images", spec, paths[0].stem, folder)
+    return Source("images", spec, folder.resolve().name or "images", folder.parent)
 
 
 def _unique_names(sources: list[Source]) -> list[Source]:

@@ -98,6 +98,30 @@ def test_several_clips_go_to_folders_of_their_own_and_a_bad_one_stops_nobody(tmp
     assert "a: 2 frames" in out and "b: 2 frames" in out
 
 
+def test_where_a_clip_goes_does_not_depend_on_whether_others_are_good(tmp_path, estimator, capsys):
+    write_clip(tmp_path / "a.mp4", [100])
+    assert call(["a.mp4", "absent.mp4", "-o", "out", *FAKE]) == 2
+    assert (tmp_path / "out/a_posefix/a_3d.csv").exists()
+
+
+def test_ctrl_c_while_the_networks_load_writes_nothing_and_starts_no_other_clip(
+    tmp_path, estimator, monkeypatch, capsys
+):
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"{name}.mp4", [100])
+    create = run_module.create_detector
+
+    def interrupted(name, device):
+        signal.raise_signal(signal.SIGINT)
+        return create(name, device)
+
+    monkeypatch.setattr(run_module, "create_detector", interrupted)
+    assert call(["a.mp4", "b.mp4", *FAKE]) == 130
+    out, err = capsys.readouterr()
+    assert out == "" and err == "posefix: error: stopped before the first frame; nothing written\n"
+    assert not list(tmp_path.glob("*_posefix"))
+
+
 def test_a_glob_names_several_clips(tmp_path, estimator):
     for name in ("a", "b"):
         write_clip(tmp_path / f"{name}.mp4", [100])

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import os
+import shutil
 import sys
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
 
 import cv2
@@ -13,8 +18,10 @@ import pytest
 from fakes import install_fakes, write_clip
 from posefix.pipeline import run as run_module
 from posefix.pipeline.cli import call
+from posefix.pipeline.estimate import PoseEstimator
 from posefix.skeleton import errors
 
+LOAD_ESTIMATOR = run_module.load_estimator
 FAKE = ["--detector", "fake", "--device", "cpu"]
 
 
@@ -93,8 +100,13 @@ def test_video_without_frames(fails):
     assert not Path("none_posefix").exists()
 
 
-def test_camera_that_does_not_open(fails):
-    assert "camera 99" in fails(2, "99")
+@pytest.mark.parametrize("index", ["99", "9" * 30])
+def test_camera_that_does_not_open(fails, index):
+    assert f"camera {index}" in fails(2, index)
+
+
+def test_a_name_longer_than_names_can_be(fails):
+    assert "too long" in fails(2, "a" * 300 + ".mp4")
 
 
 def test_images_none_of_which_decode(fails):
@@ -184,6 +196,27 @@ def test_existing_output_without_overwrite(fails):
     assert {p: p.read_bytes() for p in Path("clip_posefix").iterdir()} == before
 
 
+def test_overwriting_leaves_nothing_of_the_earlier_run():
+    write_clip(Path("clip.mp4"), [100] * 3)
+    assert call(["clip.mp4", *FAKE]) == 0
+    assert call(["clip.mp4", "--overwrite", "--no-render", *FAKE]) == 0
+    assert sorted(p.name for p in Path("clip_posefix").iterdir()) == [
+        "clip_2d.csv",
+        "clip_3d.csv",
+        "clip_run.json",
+    ]
+
+
+def test_what_cannot_be_overwritten_loses_nothing(fails):
+    write_clip(Path("clip.mp4"), [100] * 3)
+    assert call(["clip.mp4", "-q", "--no-render", *FAKE]) == 0
+    before = {p: p.read_bytes() for p in Path("clip_posefix").iterdir()}
+    Path("clip_posefix/clip_pose.mp4").mkdir()
+    assert "a folder of that name is in the way" in fails(3, "clip.mp4", "--overwrite")
+    Path("clip_posefix/clip_pose.mp4").rmdir()
+    assert {p: p.read_bytes() for p in Path("clip_posefix").iterdir()} == before
+
+
 def test_output_in_the_place_of_a_file(fails):
     write_clip(Path("clip.mp4"), [100] * 3)
     Path("taken").touch()
@@ -232,7 +265,8 @@ def test_cuda_without_cuda(fails):
     [
         "--height 0", "--height -1", "--height 17.5", "--height nan", "--steps 0", "--steps 51", "--steps -3",
         "--hypotheses 0", "--hypotheses 100000", "--seed -1", "--start -1", "--end 0", "--start 5 --end 2",
-        "--start nan", "--end nan", "--max-frames 0", "--batch-size 0", "--steps two", "--height tall",
+        f"--steps {'9' * 400}", "--start nan", "--end nan", "--max-frames 0", "--batch-size 0", "--steps two",
+        "--height tall",
     ],
 )  # fmt: skip
 def test_absurd_values_name_the_flag(fails, words):
@@ -246,14 +280,53 @@ def test_unknown_option(fails):
     assert "--hight" in fails(2, "clip.mp4", "--hight", "1.8")
 
 
-def test_damaged_weights(fails, monkeypatch):
-    def damaged(settings, device):
-        raise errors.WeightsError("lifter.onnx is damaged; install posefix again")
+def _halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    monkeypatch.setattr(run_module, "load_estimator", damaged)
+
+def _flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _forge(path: Path) -> None:
+    """Nonsense that the manifest takes for right."""
+    path.write_bytes(b"nonsense" * 100)
+    manifest = json.loads(path.with_name("manifest.json").read_text())
+    manifest["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name("manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("lifter.onnx", _flip_a_byte, "damaged"),
+        ("lifter.onnx", _forge, "cannot load it"),
+        ("refiner.safetensors", _halve, "damaged"),
+        ("refiner.safetensors", _forge, "cannot be loaded"),
+        ("refiner_guide.onnx", _halve, "damaged"),
+        ("refiner_step.onnx", Path.unlink, "missing"),
+        ("manifest.json", _halve, "reinstall"),
+        ("manifest.json", Path.unlink, "reinstall"),
+    ],
+)
+def test_damaged_weights_and_the_results_of_an_earlier_run(fails, monkeypatch, name, damage, words):
+    shipped = Path(str(files("posefix.weights")))
+    if not (shipped / "manifest.json").is_file():
+        pytest.skip("no weights are installed")
+    shutil.copytree(shipped, "weights")
     write_clip(Path("clip.mp4"), [100])
-    assert "damaged" in fails(5, "clip.mp4")
-    assert not Path("clip_posefix").exists()
+    assert call(["clip.mp4", "-q", *FAKE]) == 0
+    before = {p: p.read_bytes() for p in Path("clip_posefix").iterdir()}
+
+    damage(Path("weights", name))
+    load = partial(PoseEstimator.load, weights="weights")
+    monkeypatch.setattr(PoseEstimator, "load", staticmethod(load))
+    monkeypatch.setattr(run_module, "load_estimator", LOAD_ESTIMATOR)
+    line = fails(5, "clip.mp4", "--overwrite", "--device", "cpu")
+    assert name in line and words in line
+    assert {p: p.read_bytes() for p in Path("clip_posefix").iterdir()} == before
 
 
 # ---- and one that goes well, with the real detector

@@ -7,12 +7,14 @@ import json
 import signal
 import threading
 
+import av
 import numpy as np
 import pytest
-from fakes import FakeEstimator, install_detector, install_fakes, write_clip
+from fakes import FakeDetector, FakeEstimator, install_detector, install_fakes, write_clip
 from posefix.pipeline import run as run_module
 from posefix.pipeline.channels import Channel, Stages, Stopped
 from posefix.pipeline.interrupt import Interrupt
+from posefix.pipeline.reader import FrameReader
 from posefix.pipeline.run import in_batches, run_video
 from posefix.pipeline.settings import Settings
 from posefix.skeleton.errors import InputError, OutputError
@@ -62,8 +64,6 @@ def test_a_clip_becomes_video_csvs_and_record(tmp_path, clip, estimator):
 
 
 def test_the_video_has_every_frame_and_the_true_length(tmp_path, clip, estimator):
-    import av
-
     run_video(clip, settings(tmp_path))
     with av.open(str(tmp_path / "out" / "clip_pose.mp4")) as video:
         times = [frame.time for frame in video.decode(video=0)]
@@ -113,11 +113,18 @@ def test_csvs_with_the_shipped_networks_depend_on_seed_and_height_alone(tmp_path
             assert 0 < float(row["RWrist_std"]) < 1
 
 
-def test_batches_fill_up(tmp_path, clip, estimator):
+def test_batches_fill_up(tmp_path, clip, estimator, monkeypatch):
+    monkeypatch.setattr(run_module, "PATIENCE_S", 60)
     run_video(clip, settings(tmp_path, batch_size=4, render=False))
     # 15 rows have a pose; batches of 4 rows: dddd diii dddd mmmm mmmm mmmm ddd
     assert estimator.calls == [4, 4, 4, 3]
     assert [len(b) for b in in_batches(range(5), 2)] == [2, 2, 1]
+
+
+def test_slow_rows_do_not_wait_for_a_full_batch(monkeypatch):
+    now = iter((0.0, 0.1, 0.6, 2.0, 2.1, 2.2, 2.3))
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: next(now))
+    assert list(in_batches(range(5), 100)) == [[0, 1], [2, 3, 4]]
 
 
 def test_start_end_and_max_frames_keep_the_numbers_of_the_source(tmp_path, clip, estimator):
@@ -193,6 +200,32 @@ def test_an_error_in_a_stage_keeps_what_was_written_and_is_raised(tmp_path, clip
     assert len(rows(tmp_path / "out" / "clip_3d.csv")) == 8
     assert json.loads((tmp_path / "out" / "clip_run.json").read_text())["error"] == "out of order"
     assert threading.active_count() <= 3  # no stage is left running
+
+
+@pytest.mark.parametrize("stage", ["read", "detect", "write"])
+def test_an_error_in_any_thread_ends_the_run(tmp_path, estimator, monkeypatch, stage):
+    many = str(write_clip(tmp_path / "long.mp4", [100] * 100))
+    owner, name = {
+        "read": (FrameReader, "__next__"),
+        "detect": (FakeDetector, "detect"),
+        "write": (run_module.Renderer, "draw"),
+    }[stage]
+    good, calls = getattr(owner, name), []
+
+    def breaks(*args):
+        calls.append(1)
+        if len(calls) == 20:
+            raise MemoryError("no room")
+        return good(*args)
+
+    monkeypatch.setattr(owner, name, breaks)
+    with pytest.raises(MemoryError, match="no room"):
+        run_video(many, settings(tmp_path))
+    assert threading.active_count() <= 3
+    table = rows(tmp_path / "out" / "long_3d.csv")
+    assert [int(row["frame"]) for row in table] == list(range(len(table))) and 5 < len(table) < 40
+    with av.open(str(tmp_path / "out" / "long_pose.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) > 5
 
 
 def test_a_full_disk_stops_all_stages(tmp_path, estimator, monkeypatch):

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from ..skeleton.errors import EXIT_NO_PERSON, EXIT_OK, EXIT_UNEXPECTED, InputError, PosefixError
+from ..skeleton.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_NO_PERSON,
+    EXIT_OK,
+    EXIT_UNEXPECTED,
+    InputError,
+    PosefixError,
+)
 from .record import package_version
 from .settings import DeviceName, Settings
 
@@ -235,7 +242,7 @@ def call(words: Sequence[str]) -> int:
         return InputError.exit_code
     except KeyboardInterrupt:
         print("posefix: stopped", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     except Exception as error:
         return _report(error, bool({"-v", "--verbose"} & set(words)))
     return result if isinstance(result, int) else EXIT_OK

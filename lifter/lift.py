@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .runtime import Array, Network, default_rows, open_network, padded_chunks, weights_folder
+from .runtime import Array, Network, chunks, default_rows, open_network, weights_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,8 +39,8 @@ class Lifter:
     relative to Hip, camera axes, averaged over the pose and its mirror image.
     """
 
-    def __init__(self, network: Network, weights: dict[str, str], rows: int = 1):
-        self.network, self.weights, self.rows = network, weights, rows
+    def __init__(self, network: Network, weights: dict[str, str], rows: int = 8, pad: bool = False):
+        self.network, self.weights, self.rows, self.pad = network, weights, rows, pad
 
     @classmethod
     def load(
@@ -49,12 +49,12 @@ class Lifter:
         """Loads the shipped weights, or those of a folder. Raises WeightsError.
 
         Args:
-            rows: frames a network call holds (see `runtime.padded_chunks`).
+            rows: frames a network call holds (see `runtime.chunks`).
         """
         network, digests = open_network(
             weights_folder(weights), "lifter", device, build_lift, SOURCE, threads
         )
-        return cls(network, digests, rows or default_rows(device))
+        return cls(network, digests, rows or default_rows(device), pad=device != "cpu")
 
     def __call__(self, keypoints: npt.ArrayLike, observed: npt.ArrayLike) -> Array:
         """(n, 17, 2) px; (n, 17) bool, hidden joints' keypoints are ignored -> (n, 17, 3) metres.
@@ -70,6 +70,6 @@ class Lifter:
             )
         points = np.where(seen[..., None] > 0, points, 0).astype(np.float32)
         out = np.empty((*points.shape[:2], 3), np.float32)
-        for where, part in padded_chunks(len(points), self.rows):
+        for where, part in chunks(len(points), self.rows, self.pad):
             out[where] = self.network(points[part], seen[part])[0][: where.stop - where.start]
         return out

@@ -13,9 +13,9 @@ from ..lifter.runtime import (
     Array,
     Network,
     checked_file,
+    chunks,
     default_rows,
     open_network,
-    padded_chunks,
     weights_folder,
 )
 from ..skeleton import H36M17
@@ -81,12 +81,12 @@ class Refiner:
     Args:
         guide, step: `graphs.GuideGraph` and `graphs.StepGraph` as functions of arrays.
         steps: DDIM steps, 1 to K. hypotheses: N, at least 1. seed: of the drawn start errors.
-        rows: frames a network call holds (see `lifter.runtime.padded_chunks`).
+        rows, pad: frames a network call holds (see `lifter.runtime.chunks`).
     """
 
     def __init__(
         self, guide: Network, step: Network, mixture: Mixture, config: DiffusionConfig,
-        *, steps: int = 2, hypotheses: int = 5, seed: int = 0, rows: int = 1,
+        *, steps: int = 2, hypotheses: int = 5, seed: int = 0, rows: int = 8, pad: bool = False,
     ):  # fmt: skip
         if hypotheses < 1:
             raise ValueError(f"hypotheses: expected at least 1, got {hypotheses}")
@@ -94,7 +94,7 @@ class Refiner:
         self.levels = relative_levels(linear(config.steps))
         self.visited = ddim_steps(self.levels, steps, config.start)
         self.noise_scale = np.float32(config.spread * self.levels[config.start])
-        self.hypotheses, self.seed, self.rows = hypotheses, seed, rows
+        self.hypotheses, self.seed, self.rows, self.pad = hypotheses, seed, rows, pad
         self.weights: dict[str, str] = {}
 
     @classmethod
@@ -124,7 +124,8 @@ class Refiner:
         step, two = open_network(folder, "refiner_step", device, step_of, SOURCE, threads)
         refiner = cls(
             guide, step, mixture, config,
-            steps=steps, hypotheses=hypotheses, seed=seed, rows=rows or default_rows(device),
+            steps=steps, hypotheses=hypotheses, seed=seed,
+            rows=rows or default_rows(device), pad=device != "cpu",
         )  # fmt: skip
         refiner.weights = {SOURCE: digest, **one, **two}
         return refiner
@@ -169,7 +170,7 @@ class Refiner:
                 f"got {points.shape}, {seen.shape}, {poses.shape}, {names.shape}"
             )
         out = np.empty((n, self.hypotheses, 17, 3), np.float32)
-        for where, part in padded_chunks(n, self.rows):
+        for where, part in chunks(n, self.rows, self.pad):
             noise = np.stack([draw_noise(self.mixture, self.hypotheses, self.seed, names[j]) for j in part])
             chunk = self._sample(points[part], seen[part], poses[part], noise * self.noise_scale)
             out[where] = chunk[: where.stop - where.start]

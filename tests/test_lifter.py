@@ -13,7 +13,7 @@ from posefix.lifter.graph import (
     skeleton_adjacency,
 )
 from posefix.lifter.normalise import MIRROR_2D, MIRROR_3D, flip_average, mirror, normalise_keypoints
-from posefix.lifter.runtime import checked_file, padded_chunks, weights_folder
+from posefix.lifter.runtime import checked_file, chunks, weights_folder
 from posefix.skeleton import H36M17
 from posefix.skeleton.errors import WeightsError
 
@@ -103,10 +103,11 @@ def test_flip_average_makes_the_network_mirror_symmetric() -> None:
     assert torch.allclose(there, mirror(back, MIRROR_3D), atol=1e-6)
 
 
-def test_padded_chunks_cover_every_row_once_in_calls_of_one_size() -> None:
-    rows = list(padded_chunks(7, 3))
-    assert [part.tolist() for _, part in rows] == [[0, 1, 2], [3, 4, 5], [6, 6, 6]]
-    assert [(where.start, where.stop) for where, _ in rows] == [(0, 3), (3, 6), (6, 7)]
+def test_chunks_cover_every_row_once() -> None:
+    padded, bare = list(chunks(7, 3, pad=True)), list(chunks(7, 3, pad=False))
+    assert [part.tolist() for _, part in padded] == [[0, 1, 2], [3, 4, 5], [6, 6, 6]]
+    assert [part.tolist() for _, part in bare] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [(where.start, where.stop) for where, _ in padded] == [(0, 3), (3, 6), (6, 7)]
 
 
 def test_shipped_lifter_gives_a_human_size_whatever_the_batch() -> None:

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -115,6 +116,21 @@ def load_estimator(settings: Settings, device: str) -> Estimator:
     )
 
 
+def load_both(
+    estimator: Estimator | None, settings: Settings, device: str, stack: contextlib.ExitStack
+) -> tuple[Estimator, Detector]:
+    """The networks, loaded unless given, and the detector, side by side; what was loaded is closed by `stack`."""
+    with ThreadPoolExecutor(1) as pool:
+        loading = None if estimator else pool.submit(load_estimator, settings, device)
+        detector = create_detector(settings.detector, device)
+        stack.callback(detector.close)
+        if loading is not None:
+            estimator = loading.result()
+            stack.callback(estimator.close)
+    assert estimator is not None
+    return estimator, detector
+
+
 def run_video(
     source: Source | str | int,
     settings: Settings,
@@ -147,11 +163,7 @@ def run_video(
         first = next(reader, None)  # before anything is written: a clip without frames leaves no files
         if first is None:
             raise InputError(f"{reader.info.name}: no frame to read")
-        detector = create_detector(settings.detector, device)
-        stack.callback(detector.close)
-        if estimator is None:
-            estimator = load_estimator(settings, device)
-            stack.callback(estimator.close)
+        estimator, detector = load_both(estimator, settings, device, stack)
         if interrupt.signal is not None:
             raise PosefixError("stopped before the first frame; nothing written", 128 + interrupt.signal)
         paths.prepare(settings.render)

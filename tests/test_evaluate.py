@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 
 import numpy as np
 import posefix.lifter
 import posefix.refiner
 import pytest
+from posefix.pipeline.cli import call
 from posefix.skeleton.errors import InputError, OutputError, PosefixError
 from posefix.training import evaluate as module
 from posefix.training.evaluate import combine, evaluate, evaluate_cli, take_rows
@@ -167,3 +169,25 @@ def test_bad_requests_fail_before_the_work(file, tmp_path, monkeypatch):
         evaluate_cli(data=[tmp_path / "none.npz"])
     with pytest.raises(InputError, match="no sequences of the split 'val'"):
         evaluate_cli(data=[file], split="val")
+    with pytest.raises(InputError, match="--steps 51"):
+        evaluate_cli(data=[file], steps=51)
+    with pytest.raises(InputError, match="--hypotheses 0"):
+        evaluate_cli(data=[file], hypotheses=0)
+
+
+def test_the_shipped_networks_through_the_command_line(file, tmp_path, capsys):
+    if not (files("posefix.weights") / "manifest.json").is_file():
+        pytest.skip("no weights are installed")
+    out = tmp_path / "figures.json"
+    assert call(["eval", "--data", str(file), "--json", str(out), "-q"]) == 0
+    report = json.loads(out.read_text())
+    assert report["lifted"]["mpjpe"] > 0 and report["refined"]["mpjpe"] > 0
+    assert report["settings"]["device"] in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize("words", ["--device tpu", "--samples 0", "--samples -5", "--seed -1"])
+def test_training_says_no_before_it_starts(tmp_path, capsys, words):
+    for network in ("lifter", "refiner"):
+        assert call(["train", network, "--data", str(tmp_path), "--run", "never", *words.split()]) == 2
+        err = capsys.readouterr().err
+        assert words.split()[0] in err and len(err.splitlines()) == 1

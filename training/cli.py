@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from ..pipeline.settings import DeviceName, Settings, resolve_device
 from ..skeleton.errors import InputError
 
 
@@ -16,7 +17,7 @@ def train_lifter(
     export: Path | None = None,
     samples: int | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: DeviceName = "cpu",
 ) -> None:
     """Train the 2D-to-3D lifter. Stopped runs resume.
 
@@ -26,16 +27,15 @@ def train_lifter(
         export: folder to write lifter.safetensors, lifter.onnx and manifest.json to.
         samples: training budget; by default that of the shipped weights.
         seed: of everything random.
-        device: cpu, cuda or mps.
+        device: where the training runs; auto takes the fastest there is.
     """
     from .curves import plot_curves
     from .train_lifter import LIFTER_BUDGET
     from .train_lifter import train_lifter as train
 
-    _check_data(data)
-    network = train(
-        data, run, replace(LIFTER_BUDGET, samples=samples or LIFTER_BUDGET.samples, seed=seed), device=device
-    )
+    device = _checked(data, samples, seed, device)
+    config = replace(LIFTER_BUDGET, samples=samples or LIFTER_BUDGET.samples, seed=seed)
+    network = train(data, run, config, device=device)
     print(f"curves: {plot_curves(run)}")
     if export:
         from .export import export_lifter
@@ -52,7 +52,7 @@ def train_refiner(
     export: Path | None = None,
     samples: int | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: DeviceName = "cpu",
 ) -> None:
     """Train the diffusion refiner. Stopped runs resume.
 
@@ -66,7 +66,7 @@ def train_refiner(
         export: folder to write the refiner's files and manifest.json to.
         samples: training budget; by default that of the shipped weights.
         seed: of everything random.
-        device: cpu, cuda or mps.
+        device: where the training runs; auto takes the fastest there is.
     """
     from .curves import plot_curves
     from .train_lifter import FOLD_BUDGET
@@ -74,7 +74,7 @@ def train_refiner(
     from .train_refiner import REFINER_BUDGET, load_network
     from .train_refiner import train_refiner as train
 
-    _check_data(data)
+    device = _checked(data, samples, seed, device)
     if not (lifter / "best.pt").is_file():
         raise InputError(
             f"{lifter}: no trained lifter (best.pt); run `posefix train lifter --run {lifter}` first"
@@ -94,6 +94,11 @@ def train_refiner(
         print(f"weights: {export}")
 
 
-def _check_data(data: Path) -> None:
+def _checked(data: Path, samples: int | None, seed: int, device: DeviceName) -> str:
+    """The device to train on, all else being well. Raises InputError, DeviceError."""
     if not data.is_dir():
         raise InputError(f"{data}: no such folder; --data names the folder of the mocap17 .npz files")
+    if samples is not None and samples < 1:
+        raise InputError(f"--samples {samples}: expected 1 or more")
+    Settings(seed=seed)  # the same limits
+    return resolve_device(device)

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..pipeline.settings import DeviceName, Settings, resolve_device
 from ..skeleton.errors import InputError, OutputError, PosefixError
 from ..skeleton.metrics import PROTOCOL_METRICS
 from .mocap import load_mocap
@@ -50,7 +51,7 @@ def take_rows(benchmark: Benchmark, max_rows: int | None) -> Benchmark:
     if max_rows is None or max_rows >= len(benchmark):
         return benchmark
     if max_rows < 1:
-        raise InputError(f"max-rows: expected at least 1, got {max_rows}")
+        raise InputError(f"--max-rows: expected at least 1, got {max_rows}")
     rows = np.linspace(0, len(benchmark) - 1, max_rows).round().astype(np.int64)
     fields = ("keypoints", "image_size", "target", "action", "camera", "frame", "exact", "target_camera")
     return replace(benchmark, **{name: getattr(benchmark, name)[rows] for name in fields})
@@ -92,12 +93,19 @@ def evaluate(benchmark: Benchmark, stages: Mapping[str, Stage]) -> dict[str, Any
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """How the networks run: refinement steps, hypotheses, seed, device."""
+    """How the networks run: refinement steps, hypotheses, seed, device ("cpu", "cuda" or "mps").
+
+    Raises:
+        InputError: a value makes no sense.
+    """
 
     steps: int = 2
     hypotheses: int = 5
     seed: int = 0
-    device: str = "auto"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        Settings(steps=self.steps, hypotheses=self.hypotheses, seed=self.seed)  # the same limits
 
 
 def load_stages(
@@ -111,7 +119,7 @@ def load_stages(
         advance: called with the number of rows done, for a progress bar.
 
     Raises:
-        DeviceError, WeightsError: as the networks' `load`.
+        WeightsError: as the networks' `load`.
     """
     # Here, not at the top: torch and the networks load slowly, and scoring alone needs neither.
     from ..lifter import Lifter
@@ -164,7 +172,7 @@ def evaluate_cli(
     steps: int = 2,
     hypotheses: int = 5,
     seed: int = 0,
-    device: str = "auto",
+    device: DeviceName = "auto",
     max_rows: int | None = None,
     json: Path | None = None,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
@@ -172,12 +180,6 @@ def evaluate_cli(
     """Measure the shipped networks on motion capture, by the open MOCAP17 protocol.
 
     Prints MPJPE, P-MPJPE and N-MPJPE in millimetres, PCK150 and AUC in percent.
-
-    Examples:
-
-        posefix eval --data mocap17_cmu.npz --data mocap17_hdm05.npz --json figures.json
-
-        posefix eval --data mocap17_bandai.npz --cameras wild --input det --stage lifted
 
     Args:
         data: mocap17 files; with both cmu and hdm05 their mean is given as "in_domain".
@@ -189,17 +191,17 @@ def evaluate_cli(
         steps: denoising steps of the refiner.
         hypotheses: poses drawn per row; their mean is scored.
         seed: seed of the hypotheses.
-        device: auto, cpu, cuda or mps.
+        device: where the networks run; auto takes the fastest there is.
         max_rows: only so many rows of each file, evenly spread, for a quick look; the JSON says so.
         json: also write the figures, per action too, to this file.
         quiet: no progress bar and no table.
     """
     _check_request(data, json)
+    model = ModelSettings(steps, hypotheses, seed, resolve_device(device))
     benchmarks = {}
     for path in data:
         whole = make_benchmark(load_mocap(path), split, cameras, input, stride)
         benchmarks[path.stem] = (take_rows(whole, max_rows), len(whole))
-    model = ModelSettings(steps, hypotheses, seed, device)
     rows = sum(len(b) for b, _ in benchmarks.values()) * (2 if stage == "both" else 1)
     files = {}
     with _progress(rows, quiet) as advance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -75,12 +76,12 @@ def test_a_stage_that_gives_nonsense_is_named(file, poses):
 
 def test_the_command_prints_a_table_and_writes_the_same_figures_as_json(file, fake, tmp_path, capsys):
     out = tmp_path / "figures.json"
-    report = evaluate_cli(data=[file], json=out)
+    report = evaluate_cli(data=[file], json=out, device="cpu")
     assert json.loads(out.read_text()) == report
     assert set(report["lifted"]) == set(report["refined"]) == FIGURES
     assert report["settings"] == {
         "data": "mocap17_cmu", "split": "test", "cameras": "lab", "input": "gt", "stride": 4, "steps": 2,
-        "hypotheses": 5, "seed": 0, "device": "auto", "max_rows": None, "rows_in_protocol": 20,
+        "hypotheses": 5, "seed": 0, "device": "cpu", "max_rows": None, "rows_in_protocol": 20,
     }  # fmt: skip
     assert report["weights"] == {"lifter.safetensors": "ab12"}
     assert not list(tmp_path.glob("*.part"))
@@ -142,6 +143,21 @@ class _FakeRefiner:
     def __call__(self, keypoints, observed, lifted, keys):
         assert keys.dtype == np.int64
         return lifted + keys[:, None, :1], np.zeros(lifted.shape[:2])
+
+
+def test_long_names_of_actions_leave_room_for_the_figures(file, fake, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = {"walk": "dance - small jetes, attitude/arabesque, shifted-axis pirouette, turn"}
+    true = module.make_benchmark
+
+    def renamed(*args):
+        bench = true(*args)
+        return replace(bench, action=np.array([names.get(a, a) for a in bench.action.tolist()]))
+
+    monkeypatch.setattr(module, "make_benchmark", renamed)
+    report = evaluate_cli(data=[file])
+    out = capsys.readouterr().out
+    assert f"{report['lifted']['mpjpe']:.2f}" in out and f"{report['refined']['auc']:.2f}" in out
 
 
 @pytest.mark.parametrize("chunk", [7, 1024])

@@ -258,7 +258,9 @@ def _write_json(path: Path, report: dict[str, Any]) -> None:
 @contextmanager
 def _progress(total: int, quiet: bool) -> Iterator[Advance]:
     columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    console = Console(stderr=True)
+    silent = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent) as progress:
         task = progress.add_task("rows", total=total)
         yield lambda rows: progress.advance(task, rows)
 
@@ -288,10 +290,10 @@ def _print_tables(files: Mapping[str, dict[str, Any]], in_domain: dict | None, j
 
 
 def _columns(table: Table, first: str) -> None:
-    table.add_column(first, no_wrap=True)
-    table.add_column("stage")
+    table.add_column(first)  # the one that gives way where the terminal is narrow
+    table.add_column("stage", no_wrap=True)
     for heading in (*_HEADINGS.values(), "rows"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
 
 
 def _rows(table: Table, label: str, figures: Mapping[str, Any], n_rows: int | None) -> None:

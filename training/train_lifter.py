@@ -19,7 +19,7 @@ from .pool import VAL_FILES, build_pool, fold_of, training_sequences
 from .protocol import Benchmark, make_benchmark
 
 LIFTER_BUDGET = TrainConfig(samples=4_200_000)
-FOLD_BUDGET = TrainConfig(samples=900_000)
+FOLD_BUDGET = TrainConfig(samples=700_000)
 VALIDATION_STRIDE = 12
 
 

@@ -131,7 +131,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
                 raise InputError(f"{path}: not a mocap17 file: it lacks {', '.join(missing)}")
             return {key: archive[key] for key in _KEYS}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read as a mocap17 .npz file ({error})") from error
+        reason = "it is no archive of plain arrays" if isinstance(error, ValueError) else error
+        raise InputError(f"{path}: cannot be read as a mocap17 .npz file ({reason})") from error
 
 
 def _check(arrays: dict[str, np.ndarray], path: Path) -> None:

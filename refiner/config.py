@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -13,3 +14,6 @@ class DiffusionConfig:
     # Where run time enters: the step whose level is the shipped lifter's error against that of the
     # lifters the refiner learned from. Chosen on val.
     start: int = 50
+    # What the network answers: the error in its input, so that it starts at the lifter's pose, or the
+    # pose afresh. "error" ships; docs/results.md has the comparison.
+    predict: Literal["error", "pose"] = "error"

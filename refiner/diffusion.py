@@ -36,12 +36,22 @@ def centre_root(state: Tensor) -> Tensor:
     return torch.cat([state[..., :2], state[..., 2:] - state[..., :1, 2:]], dim=-1)
 
 
-def denoise(model: CceCag, state: Tensor, k: Tensor, s: Tensor, guidance: Tensor, observed: Tensor) -> Tensor:
+def denoise(
+    model: CceCag,
+    state: Tensor,
+    k: Tensor,
+    s: Tensor,
+    guidance: Tensor,
+    observed: Tensor,
+    predict: str = "error",
+) -> Tensor:
     """The clean state the network believes in: h_k - s_k * (its estimate of the unit error).
 
     Args:
         state: (G, H, 17, 5) h_k. k, s: (G,) step and level s_k. guidance: `CceCag.guidance`.
         observed: (G, 1, 17, 1) of 0 and 1.
+        predict: "error" as above; "pose" takes the network's answer as the clean state itself.
     """
-    error = model(state, k, guidance)
-    return centre_root(mask_hidden(state - s[:, None, None, None] * error, observed))
+    answer = model(state, k, guidance)
+    clean = answer if predict == "pose" else state - s[:, None, None, None] * answer
+    return centre_root(mask_hidden(clean, observed))

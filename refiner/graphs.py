@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..lifter.normalise import MIRROR_2D, mirror, normalise_keypoints
+from .config import DiffusionConfig
 from .denoisers import CceCag
 from .diffusion import denoise
 
@@ -29,13 +30,19 @@ class GuideGraph(nn.Module):
 class StepGraph(nn.Module):
     """One call of the denoiser: h_k -> the clean state it believes in."""
 
-    def __init__(self, network: CceCag):
+    def __init__(self, network: CceCag, config: DiffusionConfig):
         super().__init__()
-        self.network = network
+        self.network, self.predict = network, config.predict
 
     def forward(self, state: Tensor, k: Tensor, s: Tensor, guidance: Tensor, observed: Tensor) -> Tensor:
         """(2G, H, 17, 5), (1,), (1,), (2G, layers, 34, C), (2G, 17) -> (2G, H, 17, 5)"""
         rows = state.shape[0]
         return denoise(
-            self.network, state, k.expand(rows), s.expand(rows), guidance, observed[:, None, :, None]
+            self.network,
+            state,
+            k.expand(rows),
+            s.expand(rows),
+            guidance,
+            observed[:, None, :, None],
+            self.predict,
         )

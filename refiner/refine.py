@@ -113,7 +113,7 @@ class Refiner:
         def step_of(path: Path) -> nn.Module:
             from .graphs import StepGraph
 
-            return StepGraph(build_network(path))
+            return StepGraph(build_network(path), config)
 
         source, digest = checked_file(folder, SOURCE)
         try:

@@ -140,7 +140,7 @@ def small_refiner(hypotheses: int, rows: int = 2, **settings) -> Refiner:
     torch.nn.init.normal_(network.out.weight, std=0.05)
     mixture = fit(np.random.default_rng(0).normal(size=(600, 17, 5)) * 0.03, components=2)
     return Refiner(
-        TorchNetwork(GuideGraph(network), "cpu"), TorchNetwork(StepGraph(network), "cpu"), mixture,
+        TorchNetwork(GuideGraph(network), "cpu"), TorchNetwork(StepGraph(network, DiffusionConfig()), "cpu"), mixture,
         DiffusionConfig(), hypotheses=hypotheses, rows=rows, **settings,
     )  # fmt: skip
 
@@ -216,7 +216,10 @@ def test_shipped_refiner_agrees_in_onnx_and_torch() -> None:
     network = build_network(weights_folder() / SOURCE)
     mixture, config = load_mixture(weights_folder() / SOURCE)
     twin = Refiner(
-        TorchNetwork(GuideGraph(network), "cpu"), TorchNetwork(StepGraph(network), "cpu"), mixture, config
+        TorchNetwork(GuideGraph(network), "cpu"),
+        TorchNetwork(StepGraph(network, config), "cpu"),
+        mixture,
+        config,
     )
     one, two = Refiner.load("cpu")(points, seen, lifted, keys), twin(points, seen, lifted, keys)
     assert np.allclose(one[0], two[0], atol=2e-4) and np.allclose(one[1], two[1], atol=2e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from ..pipeline.settings import DeviceName, Settings, resolve_device
 from ..skeleton.errors import InputError
@@ -49,6 +50,8 @@ def train_refiner(
     data: Path,
     lifter: Path = Path("runs/lifter"),
     run: Path = Path("runs/refiner"),
+    folds: Path | None = None,
+    predict: Literal["error", "pose"] = "error",
     export: Path | None = None,
     samples: int | None = None,
     seed: int = 0,
@@ -57,17 +60,20 @@ def train_refiner(
     """Train the diffusion refiner. Stopped runs resume.
 
     First trains, where they are not there yet, two lifters that each leave out half of the people
-    (RUN/fold0, RUN/fold1): the refiner learns from what they say of strangers.
+    (FOLDS/fold0, FOLDS/fold1): the refiner learns from what they say of strangers.
 
     Args:
         data: folder with the mocap17 files (see docs/training.md).
         lifter: run folder of the trained lifter.
         run: run folder: log, curves, checkpoints.
+        folds: folder of the two lifters' runs; by default RUN.
+        predict: what the network answers: the error in its input, or the pose afresh.
         export: folder to write the refiner's files and manifest.json to.
         samples: training budget; by default that of the shipped weights.
         seed: of everything random.
         device: where the training runs; auto takes the fastest there is.
     """
+    from ..refiner.config import DiffusionConfig
     from .curves import plot_curves
     from .train_lifter import FOLD_BUDGET
     from .train_lifter import train_lifter as train_fold
@@ -79,12 +85,20 @@ def train_refiner(
         raise InputError(
             f"{lifter}: no trained lifter (best.pt); run `posefix train lifter --run {lifter}` first"
         )
-    folds = [
-        train_fold(data, run / f"fold{i}", replace(FOLD_BUDGET, seed=seed), leave_out_fold=i, device=device)
+    lifters = [
+        train_fold(
+            data,
+            (folds or run) / f"fold{i}",
+            replace(FOLD_BUDGET, seed=seed),
+            leave_out_fold=i,
+            device=device,
+        )
         for i in (0, 1)
     ]
     config = replace(REFINER_BUDGET, samples=samples or REFINER_BUDGET.samples, seed=seed)
-    network, mixture, diffusion = train(data, run, load_network(lifter), folds, config, device=device)
+    network, mixture, diffusion = train(
+        data, run, load_network(lifter), lifters, config, DiffusionConfig(predict=predict), device=device
+    )
     baseline = json.loads((run / "lifted.json").read_text(encoding="utf-8"))
     print(f"curves: {plot_curves(run, baseline)}")
     if export:

@@ -55,7 +55,7 @@ def export_refiner(network: CceCag, mixture: Mixture, diffusion: DiffusionConfig
     guidance = network.guidance(torch.rand(4, 17, 3))
     rows = {0: "rows"}
     _to_onnx(
-        StepGraph(network),
+        StepGraph(network, diffusion),
         (torch.rand(4, 3, 17, 5), torch.tensor([50.0]), torch.tensor([1.0]), guidance, torch.ones(4, 17)),
         folder / "refiner_step.onnx",
         {"state": {0: "rows", 1: "hypotheses"}, "k": {}, "s": {}, "guidance": rows, "seen": rows},

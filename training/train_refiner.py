@@ -116,11 +116,13 @@ def refiner_loss(
         roll = torch.nonzero(u[:, 2] < config.rollout)[:, 0]
         with torch.no_grad():
             h, at = state[roll][:, None], k[roll]
-            clean = denoise(model, h, at.float(), s_of[at], guidance[roll], seen[roll])
+            clean = denoise(model, h, at.float(), s_of[at], guidance[roll], seen[roll], diffusion.predict)
             share = (s_of[halfway[at]] / s_of[at])[:, None, None, None]
             state = state.index_copy(0, roll, (clean + (h - clean) * share)[:, 0].float())
         k = k.index_copy(0, roll, halfway[at])
-        clean = denoise(model, state[:, None], k.float(), s_of[k], guidance, seen)[:, 0].float()
+        clean = denoise(model, state[:, None], k.float(), s_of[k], guidance, seen, diffusion.predict)[
+            :, 0
+        ].float()
         w = batch["weight"]
         e3 = ((clean[..., 2:] - truth[..., 2:]).norm(dim=-1) * w).sum() / w.sum()
         e2 = ((clean[..., :2] - truth[..., :2]).norm(dim=-1) * observed[..., 0]).sum() / observed.sum()
@@ -186,7 +188,7 @@ def refiner_of(
     model: nn.Module, mixture: Mixture, diffusion: DiffusionConfig, device: str, hypotheses: int = 1
 ) -> Refiner:
     """A network in training as the run-time refiner, in big batches."""
-    guide, step = TorchNetwork(GuideGraph(model), device), TorchNetwork(StepGraph(model), device)
+    guide, step = TorchNetwork(GuideGraph(model), device), TorchNetwork(StepGraph(model, diffusion), device)
     return Refiner(guide, step, mixture, diffusion, hypotheses=hypotheses, rows=256)
 
 

@@ -96,7 +96,8 @@ def _quiet_stderr() -> Iterator[None]:
     except OSError:  # no such descriptor: nothing to silence
         yield
         return
-    sys.stderr.flush()
+    if sys.stderr is not None:  # None where the program was started without one
+        sys.stderr.flush()
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that `--help` is there at on
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -185,7 +186,7 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
             else:
                 codes.append(summary.exit_code)
                 if not quiet:
-                    print(describe(summary, verbose), flush=True)
+                    _print(describe(summary, verbose))
             if interrupt.signal is not None:
                 codes.append(128 + interrupt.signal)
                 break
@@ -207,6 +208,15 @@ def _sources(words: Sequence[str], verbose: bool) -> tuple[list[Source], list[in
         except InputError as error:
             codes.append(_report(error, verbose))
     return (expand_sources(good) if good else []), codes
+
+
+def _print(text: str) -> None:
+    """Print, even if nobody listens any more: `posefix *.mp4 | head` still processes every clip."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        with open(os.devnull, "wb") as nowhere:  # else Python would complain at its end
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def worst(codes: Sequence[int]) -> int:

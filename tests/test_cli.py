@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +46,24 @@ def test_help_and_version_load_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "posefix 0." in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+def test_a_reader_of_the_output_that_leaves_stops_nothing(tmp_path):
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"{name}.mp4", [100])
+    read, write = os.pipe()
+    os.close(read)
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import fakes\n"
+        "from pytest import MonkeyPatch; fakes.install_fakes(MonkeyPatch())\n"
+        f"from posefix.pipeline.cli import main; main({['a.mp4', 'b.mp4', *FAKE]!r})"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "b_posefix" / "b_run.json").exists()
 
 
 def test_no_input_shows_the_help_and_exits_2(capsys):

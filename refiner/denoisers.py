@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..lifter.graformer import GraFormer
 from ..lifter.graph import ChebBlock, ChebConv, GraphAttention, chebyshev_terms, skeleton_adjacency
 from ..skeleton import H36M17
 
@@ -65,6 +66,7 @@ class Guide(nn.Module):
 
     def __init__(self, c: CceCagConfig):
         super().__init__()
+        self.channels = c.channels
         terms = chebyshev_terms(skeleton_adjacency(H36M17.edges, JOINTS))
         self.embed = ChebConv(3, c.channels, terms)
         self.attentions = nn.ModuleList(
@@ -73,6 +75,18 @@ class Guide(nn.Module):
         # The last layer's block would feed nothing.
         self.blocks = nn.ModuleList(ChebBlock(c.channels, terms, c.dropout) for _ in range(c.layers - 1))
         self.spread = nn.ModuleList(nn.Linear(JOINTS, 2 * JOINTS) for _ in range(c.layers))
+        for linear in self.spread:  # a joint's features start on its own two nodes
+            nn.init.zeros_(linear.bias)
+            linear.weight.data.copy_(torch.eye(JOINTS).repeat(2, 1))
+
+    def start_from(self, lifter: GraFormer) -> None:
+        """Takes over a trained lifter's layers: same shapes, same input. Raises ValueError if they differ."""
+        if lifter.config.c_in != 3 or lifter.config.channels != self.channels:
+            raise ValueError(f"Guide: expected a lifter of {self.channels} channels, got {lifter.config}")
+        self.embed.load_state_dict(lifter.embed.state_dict())
+        for mine, its in ((self.attentions, lifter.attentions), (self.blocks, lifter.blocks)):
+            for layer, source in zip(mine, its, strict=False):  # the lifter has one block more
+                layer.load_state_dict(source.state_dict())
 
     def forward(self, keypoints: Tensor) -> Tensor:  # (B, 17, 3) -> (B, layers, 34, C)
         with torch.autocast(keypoints.device.type, enabled=False):

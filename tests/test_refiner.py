@@ -127,6 +127,19 @@ def test_guidance_and_step_reach_the_output() -> None:
     assert (two - three).abs().max() > 1e-3
 
 
+def test_the_guide_takes_over_a_lifter() -> None:
+    from posefix.lifter.graformer import GraFormer, GraFormerConfig
+
+    lifter = GraFormer(GraFormerConfig(channels=16, layers=2, heads=2))
+    network = CceCag(CceCagConfig(channels=16, layers=2, heads=2))
+    network.guide.start_from(lifter)
+    x = torch.rand(1, 17, 3)
+    first = lifter.attentions[0](lifter.embed(x))
+    assert torch.allclose(network.guidance(x)[:, 0], first.repeat(1, 2, 1), atol=1e-6)
+    with pytest.raises(ValueError, match="expected a lifter of 16 channels"):
+        network.guide.start_from(GraFormer(GraFormerConfig(channels=8, heads=2, layers=1)))
+
+
 def test_hidden_joints_have_no_2d() -> None:
     seen = torch.ones(1, 17, 1)
     seen[0, 4] = 0

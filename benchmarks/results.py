@@ -1,0 +1,141 @@
+"""Measure everything that docs/results.md states, and write that page from the figures.
+
+    python benchmarks/results.py measure --data DIR --videos DIR [--only NAME ...]
+    python benchmarks/results.py write
+
+`measure` runs one command per figure and keeps its JSON in benchmarks/results/; `write` makes
+docs/results.md from them. Every table names its command.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "results.md"
+METRICS = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "n_mpjpe": "N-MPJPE", "pck150": "PCK150 %", "auc": "AUC %"}
+INPUTS = {"gt": "exact 2D", "det": "simulated detector"}
+
+
+def commands(data: str, videos: str) -> dict[str, list[str]]:
+    """Name of a JSON in benchmarks/results/ -> the command that makes it (without --json)."""
+    out = {}
+    for cameras in ("lab", "wild"):
+        for kind in INPUTS:
+            view = ["--cameras", cameras, "--input", kind]
+            files = [f"{data}/mocap17_cmu.npz", f"{data}/mocap17_hdm05.npz"]
+            out[f"in_domain_{cameras}_{kind}"] = ["posefix", "eval", "--data", *files, *view]
+            out[f"bandai_{cameras}_{kind}"] = ["posefix", "eval", "--data", f"{data}/mocap17_bandai.npz", *view]
+    python = ["python"]
+    out["real_video"] = [*python, "benchmarks/real_video.py", "--videos", videos, "--oracle-2d"]
+    out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4"]
+    out["memory"] = [*python, "benchmarks/memory.py", "--video", f"{videos}/one_by_one_a.mp4"]
+    return out
+
+
+app = cyclopts.App(help="Measure what docs/results.md states, and write that page.", result_action="return_none")
+
+
+@app.command
+def measure(*, data: Path, videos: Path, only: list[str] | None = None) -> None:
+    """Run the commands and keep their JSON.
+
+    Args:
+        data: folder of the mocap17 files.
+        videos: folder of the calibrated clips.
+        only: names of the figures to measure again; all by default.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    table = commands(str(data.resolve()), str(videos.resolve()))
+    for name in only or table:
+        words = [*table[name], "--json", str(RESULTS / f"{name}.json")]
+        programs = {"posefix": str(Path(sys.executable).with_name("posefix")), "python": sys.executable}
+        print(f"{name}: {' '.join(table[name])}", flush=True)
+        subprocess.run([programs[words[0]], *words[1:]], cwd=ROOT, check=True)
+
+
+@app.command
+def write() -> None:
+    """Write docs/results.md from benchmarks/results/*.json and its frame, benchmarks/results/page.md."""
+    names = commands("DATA", "VIDEOS")
+    text = (RESULTS / "page.md").read_text(encoding="utf-8")
+    for name, words in names.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            report = json.loads(path.read_text(encoding="utf-8"))
+            text = text.replace(f"<!-- {name} -->", f"{TABLES[kind_of(name)](report)}\n\n`{' '.join(words)}`")
+    PAGE.write_text(text, encoding="utf-8")
+    print(f"Written: {PAGE.relative_to(ROOT)}")
+
+
+def kind_of(name: str) -> str:
+    """Which table a figure's JSON becomes."""
+    return name if name in TABLES else "protocol"
+
+
+def protocol_table(report: dict[str, Any]) -> str:
+    """Lifted and refined, per file and in-domain, and the refiner's gain."""
+    rows = dict(report.get("files", {report.get("settings", {}).get("data", "file"): report}))
+    if "in_domain" in report:
+        rows["in-domain mean"] = report["in_domain"]
+    lines = [
+        "| | | " + " | ".join(METRICS.values()) + " |",
+        "| --- | --- |" + " ---: |" * len(METRICS),
+    ]
+    for name, figures in rows.items():
+        for stage in ("lifted", "refined"):
+            cells = " | ".join(f"{figures[stage][key]:.1f}" for key in METRICS)
+            lines.append(f"| {name} | {stage} | {cells} |")
+        gain = [100 * (figures["refined"][key] / figures["lifted"][key] - 1) for key in METRICS]
+        lines.append(f"| | change, % | {' | '.join(f'{g:+.1f}' for g in gain)} |")
+    return "\n".join(lines)
+
+
+def video_table(report: dict[str, Any]) -> str:
+    """P-MPJPE over the limbs per clip, for every method."""
+    clips, mean = report["clips"], report["mean"]
+    lines = [
+        "| P-MPJPE, 12 limb joints, mm | " + " | ".join(c["clip"] for c in clips) + " | mean | / MediaPipe 3D |",
+        "| --- |" + " ---: |" * (len(clips) + 2),
+    ]
+    for name in clips[0]["p_mpjpe_12_limbs_mm"]:
+        values = " | ".join(f"{c['p_mpjpe_12_limbs_mm'][name]:.1f}" for c in clips)
+        ratio = f"{mean[name] / mean['mediapipe_3d']:.3f}"
+        label = name.replace("_oracle_2d", " from exact 2D (oracle)").replace("mediapipe_3d", "MediaPipe's own 3D")
+        lines.append(f"| {label} | {values} | {mean[name]:.1f} | {ratio} |")
+    share = " | ".join(f"{c['frames_with_pose_percent']:.1f}" for c in clips)
+    lines.append(f"| frames with a pose, % | {share} | | |")
+    return "\n".join(lines)
+
+
+def speed_table(report: dict[str, Any]) -> str:
+    """Ratios and milliseconds against their bars."""
+    lines = ["| | frames/s | ratio to the detector | ms a frame | bar |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines.append(f"| detector alone | {report['detector']['fps']:.1f} | 1.00 | | |")
+    for n, row in report["posefix"].items():
+        lines.append(f"| posefix, {n} hypotheses | {row['fps']:.1f} | {row['ratio']:.2f} | | {row['at_most']:g} |")
+    for n, row in report["lifter_refiner_ms"].items():
+        lines.append(f"| lifter + refiner, {n} hypotheses | | | {row['ms']:.1f} | {row['at_most']:g} |")
+    return "\n".join(lines)
+
+
+def memory_table(report: dict[str, Any]) -> str:
+    """Peak memory of the long clip against the short one."""
+    rows = [f"| {report[k]['seconds']:g} s | {report[k]['peak_mib']:.0f} |" for k in ("short", "long")]
+    ratio = f"| ratio | {report['ratio']:.3f} (bar {report['at_most']:g}) |"
+    return "\n".join(["| clip | peak memory, MiB |", "| --- | ---: |", *rows, ratio])
+
+
+TABLES = {
+    "protocol": protocol_table, "real_video": video_table, "speed": speed_table, "memory": memory_table,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    app()

@@ -81,14 +81,14 @@ class Trainer:
         self._resume()
         config = self.config
         every = max(1, config.validate_every // config.batch)
-        started, running = time.monotonic() - self.seconds, 0.0
+        started, running, since = time.monotonic() - self.seconds, 0.0, self.step
         while self.step < config.steps and self.stalled < config.patience:
             running += self._step()
             if self.step % every == 0 or self.step == config.steps:
                 self.seconds = time.monotonic() - started
                 figures = self.validate(self.ema)
-                report(self._record(figures, running / every))
-                running = 0.0
+                report(self._record(figures, running / (self.step - since)))
+                running, since = 0.0, self.step
         best = self.folder / "best.pt"
         self.ema.load_state_dict(torch.load(best, map_location=self.device, weights_only=True))
         return self.ema

@@ -52,6 +52,7 @@ def train_refiner(
     run: Path = Path("runs/refiner"),
     folds: Path | None = None,
     predict: Literal["error", "pose"] = "error",
+    shipped_share: float | None = None,
     export: Path | None = None,
     samples: int | None = None,
     seed: int = 0,
@@ -68,6 +69,7 @@ def train_refiner(
         run: run folder: log, curves, checkpoints.
         folds: folder of the two lifters' runs; by default RUN.
         predict: what the network answers: the error in its input, or the pose afresh.
+        shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.
         samples: training budget; by default that of the shipped weights.
         seed: of everything random.
@@ -77,7 +79,7 @@ def train_refiner(
     from .curves import plot_curves
     from .train_lifter import FOLD_BUDGET
     from .train_lifter import train_lifter as train_fold
-    from .train_refiner import REFINER_BUDGET, load_network
+    from .train_refiner import REFINER_BUDGET, SHIPPED_SHARE, load_network
     from .train_refiner import train_refiner as train
 
     device = _checked(data, samples, seed, device)
@@ -97,7 +99,14 @@ def train_refiner(
     ]
     config = replace(REFINER_BUDGET, samples=samples or REFINER_BUDGET.samples, seed=seed)
     network, mixture, diffusion = train(
-        data, run, load_network(lifter), lifters, config, DiffusionConfig(predict=predict), device=device
+        data,
+        run,
+        load_network(lifter),
+        lifters,
+        config,
+        DiffusionConfig(predict=predict),
+        shipped_share=SHIPPED_SHARE if shipped_share is None else shipped_share,
+        device=device,
     )
     baseline = json.loads((run / "lifted.json").read_text(encoding="utf-8"))
     print(f"curves: {plot_curves(run, baseline)}")

@@ -29,6 +29,7 @@ from .train_lifter import figures_of, lift_rows, validation_sets
 
 REFINER_BUDGET = TrainConfig(samples=1_000_000, batch=128, lr=7e-4, validate_every=100_000)
 MIXTURE_SAMPLES = 8_192
+SHIPPED_SHARE = 0.0
 STARTS = (50, 40, 30, 25)  # where run time may enter the diffusion; the best on val ships
 JOINTS = len(H36M17.joints)
 
@@ -42,29 +43,51 @@ class RefinerLossConfig:
 
 
 class OutOfFold:
-    """Draws batches whose lifted poses come from the lifter that never saw the person."""
+    """Draws batches whose lifted poses come from the lifter that never saw the person.
 
-    def __init__(self, data: Path, lifters: list[nn.Module], augment: AugmentConfig, device: str):
+    Args:
+        lifters: index f was trained without fold f.
+        shipped: the lifter of run time, and `share` of the samples that it lifts instead. It has seen
+            the recordings, though not these bodies, limbs and views; its errors have run time's size.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        lifters: list[nn.Module],
+        shipped: nn.Module,
+        share: float,
+        augment: AugmentConfig,
+        device: str,
+    ):
         sequences = training_sequences(data)
         self.pools: list[PosePool] = [
             build_pool([s for s in sequences if fold_of(s.subject) == fold]) for fold in (0, 1)
         ]
         self.lifters = [m.eval().requires_grad_(False).to(device) for m in lifters]
+        self.shipped, self.share = shipped.eval().requires_grad_(False).to(device), share
         self.augment, self.device = augment, device
 
-    def draw(self, count: int, g: torch.Generator) -> dict[str, Tensor]:
+    def draw(self, count: int, g: torch.Generator, share: float | None = None) -> dict[str, Tensor]:
         """`PosePool.draw` plus "start" and "truth" (B, 17, 5) and "observed" (B, 17, 1)."""
+        share = self.share if share is None else share
         halves = []
         for pool, lifter in zip(self.pools, self.lifters, strict=True):
             batch = pool.draw(count // 2, self.augment, g)
-            # The refiner is told of each joint whether it was seen, so it may not learn from guessed ones.
-            with torch.no_grad(), torch.autocast(torch.device(self.device).type, torch.bfloat16):
-                lifted = flip_average(lifter, batch["input"].to(self.device)).float().cpu()
-            observed = batch["input"][..., 2:]
+            x = batch["input"]
+            cut = round(len(x) * (1 - share))
+            lifted = torch.cat([self._lift(lifter, x[:cut]), self._lift(self.shipped, x[cut:])])
+            observed = x[..., 2:]
             truth = torch.cat([batch["exact"] * observed, batch["target"]], dim=-1)
-            start = torch.cat([batch["input"][..., :2], lifted], dim=-1)
+            start = torch.cat([x[..., :2], lifted], dim=-1)
             halves.append({**batch, "start": start, "truth": truth, "observed": observed})
         return {key: torch.cat([half[key] for half in halves]) for key in halves[0]}
+
+    def _lift(self, lifter: nn.Module, x: Tensor) -> Tensor:
+        if not len(x):
+            return torch.empty(0, JOINTS, 3)
+        with torch.no_grad(), torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            return flip_average(lifter, x.to(self.device)).float().cpu()
 
 
 def fit_errors(source: OutOfFold, config: DiffusionConfig, seed: int) -> Mixture:
@@ -72,7 +95,7 @@ def fit_errors(source: OutOfFold, config: DiffusionConfig, seed: int) -> Mixture
     g = torch.Generator().manual_seed(seed)
     errors = []
     while sum(map(len, errors)) < MIXTURE_SAMPLES:
-        batch = source.draw(1024, g)
+        batch = source.draw(1024, g, share=0.0)  # strangers' errors only
         whole = (batch["observed"].amin(dim=(1, 2)) > 0) & (batch["weight"].amin(dim=1) > 0)
         errors.append((batch["start"] - batch["truth"])[whole])
     return fit(torch.cat(errors).numpy(), config.components, seed)
@@ -139,6 +162,7 @@ def train_refiner(
     config: TrainConfig = REFINER_BUDGET,
     diffusion: DiffusionConfig | None = None,
     loss_config: RefinerLossConfig | None = None,
+    shipped_share: float = SHIPPED_SHARE,
     device: str = "cpu",
 ) -> tuple[nn.Module, Mixture, DiffusionConfig]:
     """Trains (or resumes) in `run`; returns the best EMA network, the fitted mixture, the settings.
@@ -146,13 +170,13 @@ def train_refiner(
     Args:
         lifter: the shipped one, for validation: there the refiner starts from what it will see.
         fold_lifters: index f was trained without fold f.
+        shipped_share: of the training poses that the shipped lifter lifts (see `OutOfFold`).
     """
     diffusion = diffusion or DiffusionConfig()
-    source = OutOfFold(data, fold_lifters, AugmentConfig(), device)
+    source = OutOfFold(data, fold_lifters, lifter, shipped_share, AugmentConfig(), device)
     mixture = fit_errors(source, diffusion, config.seed)
     noise = MixtureNoise(mixture)
     sets = validation_sets(data)
-    lifter = lifter.eval()
     lifted = {id(b): lift_rows(lifter, b.keypoints) for b in sets.values()}
 
     def draw(g: torch.Generator) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from ..skeleton import H36M17
 from ..skeleton.errors import WeightsError
 from .config import DiffusionConfig
 from .mixture import SIZE, Mixture
+from .reproject import PullConfig, pull_to_rays
 from .samplers import ddim
 from .schedules import ddim_steps, linear, relative_levels
 
@@ -48,14 +49,18 @@ def build_network(path: Path) -> nn.Module:
     return network.eval()
 
 
-def load_mixture(path: Path) -> tuple[Mixture, DiffusionConfig]:
-    """The fitted mixture and the diffusion's settings of a safetensors file."""
+def load_settings(path: Path) -> tuple[Mixture, DiffusionConfig, PullConfig]:
+    """The fitted mixture and the settings that ship with it, of a safetensors file."""
     from safetensors import safe_open
 
     with safe_open(str(path), "numpy") as file:
         weights, means, factors = (file.get_tensor(k) for k in MIXTURE_KEYS)
-        config = DiffusionConfig(**json.loads((file.metadata() or {})["diffusion"]))
-    return Mixture(weights, means, factors), config
+        metadata = file.metadata() or {}
+    config, pull = (
+        DiffusionConfig(**json.loads(metadata["diffusion"])),
+        PullConfig(**json.loads(metadata["pull"])),
+    )
+    return Mixture(weights, means, factors), config, pull
 
 
 def draw_noise(mixture: Mixture, hypotheses: int, seed: int, key: npt.ArrayLike) -> Array:
@@ -80,17 +85,20 @@ class Refiner:
 
     Args:
         guide, step: `graphs.GuideGraph` and `graphs.StepGraph` as functions of arrays.
+        pull: the last step, `reproject.pull_to_rays`.
         steps: DDIM steps, 1 to K. hypotheses: N, at least 1. seed: of the drawn start errors.
         rows, pad: frames a network call holds (see `lifter.runtime.chunks`).
     """
 
     def __init__(
         self, guide: Network, step: Network, mixture: Mixture, config: DiffusionConfig,
+        pull: PullConfig | None = None,
         *, steps: int = 2, hypotheses: int = 5, seed: int = 0, rows: int = 8, pad: bool = False,
     ):  # fmt: skip
         if hypotheses < 1:
             raise ValueError(f"hypotheses: expected at least 1, got {hypotheses}")
         self.guide, self.step, self.mixture, self.config = guide, step, mixture, config
+        self.pull = pull or PullConfig()
         self.levels = relative_levels(linear(config.steps))
         self.visited = ddim_steps(self.levels, steps, config.start)
         self.noise_scale = np.float32(config.spread * self.levels[config.start])
@@ -117,13 +125,13 @@ class Refiner:
 
         source, digest = checked_file(folder, SOURCE)
         try:
-            mixture, config = load_mixture(source)
+            mixture, config, pull = load_settings(source)
         except Exception as error:  # any failure of the file's reader means an unusable file
             raise WeightsError(f"{source}: cannot be loaded ({error}); reinstall posefix") from error
         guide, one = open_network(folder, "refiner_guide", device, guide_of, SOURCE, threads)
         step, two = open_network(folder, "refiner_step", device, step_of, SOURCE, threads)
         refiner = cls(
-            guide, step, mixture, config,
+            guide, step, mixture, config, pull,
             steps=steps, hypotheses=hypotheses, seed=seed,
             rows=rows or default_rows(device), pad=device != "cpu",
         )  # fmt: skip
@@ -191,4 +199,5 @@ class Refiner:
             return self.step(h, *at, guidance, both)[0]
 
         out = ddim(step, state, self.levels, self.visited)[..., 2:]
-        return (out[:g] + out[g:, :, ORDER] * MIRROR_STATE[2:]) / 2
+        poses = (out[:g] + out[g:, :, ORDER] * MIRROR_STATE[2:]) / 2
+        return pull_to_rays(poses, normalised, self.pull)

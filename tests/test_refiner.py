@@ -11,7 +11,7 @@ from posefix.refiner.denoisers import CceCag, CceCagConfig, cross_channel_adjace
 from posefix.refiner.diffusion import centre_root, denoise, mask_hidden
 from posefix.refiner.graphs import GuideGraph, StepGraph
 from posefix.refiner.mixture import Mixture, fit, from_nodes, to_nodes
-from posefix.refiner.refine import draw_noise, load_mixture
+from posefix.refiner.refine import draw_noise, load_settings
 from posefix.refiner.samplers import ddim
 from posefix.refiner.schedules import cosine, ddim_steps, linear, relative_levels
 from test_lifter import standing_figure
@@ -84,7 +84,7 @@ def test_mixture_says_expected_and_received() -> None:
 def test_shipped_mixture_has_five_components_of_lifter_size() -> None:
     from posefix.lifter.runtime import weights_folder
 
-    mixture, config = load_mixture(weights_folder() / "refiner.safetensors")
+    mixture, config, _ = load_settings(weights_folder() / "refiner.safetensors")
     assert len(mixture.weights) == config.components == 5
     assert mixture.weights.sum() == pytest.approx(1, abs=1e-5)
     spread = np.sqrt((mixture.factors**2).sum(axis=-1))[:, 34:]  # metres
@@ -227,12 +227,13 @@ def test_shipped_refiner_agrees_in_onnx_and_torch() -> None:
     points, seen, _, keys = inputs(2)
     lifted = Lifter.load("cpu")(points, seen)
     network = build_network(weights_folder() / SOURCE)
-    mixture, config = load_mixture(weights_folder() / SOURCE)
+    mixture, config, pull = load_settings(weights_folder() / SOURCE)
     twin = Refiner(
         TorchNetwork(GuideGraph(network), "cpu"),
         TorchNetwork(StepGraph(network, config), "cpu"),
         mixture,
         config,
+        pull,
     )
     one, two = Refiner.load("cpu")(points, seen, lifted, keys), twin(points, seen, lifted, keys)
     assert np.allclose(one[0], two[0], atol=2e-4) and np.allclose(one[1], two[1], atol=2e-4)

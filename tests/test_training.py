@@ -11,6 +11,7 @@ from posefix.refiner import Refiner
 from posefix.refiner.config import DiffusionConfig
 from posefix.refiner.denoisers import CceCag, CceCagConfig
 from posefix.refiner.mixture import fit
+from posefix.refiner.reproject import PullConfig
 from posefix.skeleton.errors import InputError
 from posefix.training import augment as aug
 from posefix.training.export import export_lifter, export_refiner
@@ -164,7 +165,7 @@ def test_exported_networks_load_and_run(tmp_path) -> None:
     export_lifter(GraFormer(GraFormerConfig(channels=16, layers=1)), tmp_path)
     mixture = fit(np.random.default_rng(0).normal(size=(600, 17, 5)) * 0.03, components=5)
     network = CceCag(CceCagConfig(channels=16, layers=2, heads=2))
-    export_refiner(network, mixture, DiffusionConfig(), tmp_path)
+    export_refiner(network, mixture, DiffusionConfig(), PullConfig(), tmp_path)
     points, seen = np.random.default_rng(1).uniform(0, 400, (3, 17, 2)), np.ones((3, 17), bool)
     lifted = Lifter.load("cpu", tmp_path)(points, seen)
     refined, std = Refiner.load("cpu", hypotheses=3, weights=tmp_path)(

@@ -98,7 +98,7 @@ def train_refiner(
         for i in (0, 1)
     ]
     config = replace(REFINER_BUDGET, samples=samples or REFINER_BUDGET.samples, seed=seed)
-    network, mixture, diffusion = train(
+    network, mixture, diffusion, pull = train(
         data,
         run,
         load_network(lifter),
@@ -113,7 +113,7 @@ def train_refiner(
     if export:
         from .export import export_refiner
 
-        export_refiner(network, mixture, diffusion, export)  # type: ignore[arg-type]
+        export_refiner(network, mixture, diffusion, pull, export)  # type: ignore[arg-type]
         print(f"weights: {export}")
 
 

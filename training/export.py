@@ -19,6 +19,7 @@ from ..refiner.denoisers import CceCag
 from ..refiner.graphs import GuideGraph, StepGraph
 from ..refiner.mixture import Mixture
 from ..refiner.refine import MIXTURE_KEYS
+from ..refiner.reproject import PullConfig
 
 OPSET = 17
 
@@ -37,11 +38,14 @@ def export_lifter(network: GraFormer, folder: Path) -> None:
     update_manifest(folder, ["lifter.safetensors", "lifter.onnx"])
 
 
-def export_refiner(network: CceCag, mixture: Mixture, diffusion: DiffusionConfig, folder: Path) -> None:
+def export_refiner(
+    network: CceCag, mixture: Mixture, diffusion: DiffusionConfig, pull: PullConfig, folder: Path
+) -> None:
     """Writes refiner.safetensors (network, mixture, settings) and its two ONNX halves."""
     folder.mkdir(parents=True, exist_ok=True)
     network = network.cpu().eval()
-    metadata = {"config": json.dumps(asdict(network.config)), "diffusion": json.dumps(asdict(diffusion))}
+    settings = {"config": network.config, "diffusion": diffusion, "pull": pull}
+    metadata = {name: json.dumps(asdict(value)) for name, value in settings.items()}
     parts = (mixture.weights, mixture.means, mixture.factors)
     tensors = {
         key: torch.from_numpy(part).contiguous() for key, part in zip(MIXTURE_KEYS, parts, strict=True)

@@ -158,6 +158,10 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert learning_rate(config, 0) == pytest.approx(0.01)
     assert learning_rate(config, 99) == pytest.approx(1.0)
     assert learning_rate(config, 999) < 0.02
+    cooled = TrainConfig(samples=1000, batch=1, warmup=100, lr=1.0, horizon=2000, cooldown_from=500)
+    slow = TrainConfig(samples=2000, batch=1, warmup=100, lr=1.0)
+    assert learning_rate(cooled, 499) == learning_rate(slow, 499)
+    assert learning_rate(cooled, 750) == pytest.approx(learning_rate(slow, 500) / 2)
 
 
 def test_exported_networks_load_and_run(tmp_path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class TrainConfig:
     validate_every: int = 150_000  # samples
     patience: int = 12  # validations without a better one before it stops
     bfloat16: bool = True
+    horizon: int | None = None  # samples at which the cosine would end; `samples` if None
+    cooldown_from: int | None = None  # samples after which the rate falls in a straight line to its end
 
     @property
     def steps(self) -> int:
@@ -40,11 +43,15 @@ class TrainConfig:
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the peak."""
+    """Linear warm-up, then half a cosine down to 1 % of the peak, or the straight line of a cooldown."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.lr * (0.01 + 0.99 * 0.5 * (1 + torch.cos(torch.tensor(done * torch.pi)).item()))
+    if config.cooldown_from is not None and step >= (turn := config.cooldown_from // config.batch):
+        left = 1 - (step - turn) / max(1, config.steps - turn)
+        return learning_rate(replace(config, cooldown_from=None), turn) * max(left, 0.01)
+    end = (config.horizon or config.samples) // config.batch
+    done = (step - config.warmup) / max(1, end - config.warmup)
+    return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 class Trainer:

@@ -28,7 +28,9 @@ from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
 from .train_lifter import figures_of, lift_rows, validation_sets
 
-REFINER_BUDGET = TrainConfig(samples=800_000, batch=128, lr=7e-4, validate_every=80_000)
+REFINER_BUDGET = TrainConfig(
+    samples=480_000, batch=128, lr=7e-4, validate_every=80_000, horizon=800_000, cooldown_from=160_000
+)
 MIXTURE_SAMPLES = 8_192
 SHIPPED_SHARE = 0.75
 STARTS = (50, 40, 30, 25)  # where run time may enter the diffusion; the best on val ships

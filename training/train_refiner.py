@@ -29,7 +29,7 @@ from .protocol import Benchmark
 from .train_lifter import figures_of, lift_rows, validation_sets
 
 REFINER_BUDGET = TrainConfig(
-    samples=480_000, batch=128, lr=7e-4, validate_every=80_000, horizon=800_000, cooldown_from=160_000
+    samples=520_000, batch=128, lr=7e-4, validate_every=80_000, horizon=800_000, cooldown_from=240_000
 )
 MIXTURE_SAMPLES = 8_192
 SHIPPED_SHARE = 0.75

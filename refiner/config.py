@@ -14,6 +14,9 @@ class DiffusionConfig:
     # Where run time enters: the step whose level is the shipped lifter's error against that of the
     # lifters the refiner learned from. Chosen on val.
     start: int = 50
+    # Share of the network's correction that the pose follows; the hypotheses keep their spread. Chosen on
+    # val people, in their own and in strange bodies.
+    trust: float = 1.0
     # What the network answers: the error in its input, so that it starts at the lifter's pose, or the
     # pose afresh. "error" ships; docs/results.md has the comparison.
     predict: Literal["error", "pose"] = "error"

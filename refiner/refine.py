@@ -184,10 +184,10 @@ class Refiner:
             out[where] = chunk[: where.stop - where.start]
         return out
 
-    def _sample(self, points: Array, seen: Array, poses: Array, noise: Array) -> Array:
+    def _sample(self, points: Array, seen: Array, lifted: Array, noise: Array) -> Array:
         g = len(points)
         normalised, guidance = self.guide(points, seen)
-        start = np.concatenate([normalised[..., :2], poses], axis=-1)  # (G, 17, 5)
+        start = np.concatenate([normalised[..., :2], lifted], axis=-1)  # (G, 17, 5)
         state = start[:, None] + noise  # (G, H, 17, 5)
         state[..., :2] *= seen[:, None, :, None]
         state[..., 2:] -= state[..., :1, 2:]
@@ -200,4 +200,6 @@ class Refiner:
 
         out = ddim(step, state, self.levels, self.visited)[..., 2:]
         poses = (out[:g] + out[g:, :, ORDER] * MIRROR_STATE[2:]) / 2
+        correction = poses.mean(axis=1, keepdims=True) - lifted[:, None]
+        poses -= np.float32(1 - self.config.trust) * correction
         return pull_to_rays(poses, normalised, self.pull)

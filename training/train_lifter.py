@@ -17,6 +17,7 @@ from .loop import Batch, TrainConfig, Trainer
 from .mocap import load_mocap
 from .pool import VAL_FILES, build_pool, fold_of, training_sequences
 from .protocol import Benchmark, make_benchmark
+from .strange import strange_bodies
 
 LIFTER_BUDGET = TrainConfig(samples=4_200_000)
 FOLD_BUDGET = TrainConfig(samples=700_000)
@@ -29,9 +30,13 @@ def lifter_loss(model: nn.Module, batch: Batch) -> Tensor:
     return (error * batch["weight"]).sum() / batch["weight"].sum()
 
 
-def validation_sets(data: Path, stride: int = VALIDATION_STRIDE) -> dict[str, Benchmark]:
-    """`val` people of cmu and hdm05, lab cameras, exact and detector-like 2D."""
+def validation_sets(
+    data: Path, stride: int = VALIDATION_STRIDE, strange: bool = False
+) -> dict[str, Benchmark]:
+    """`val` people of cmu and hdm05, lab cameras, exact and detector-like 2D; in strange bodies on demand."""
     files = {name: load_mocap(data / f"{name}.npz") for name in VAL_FILES}
+    if strange:
+        files = {name: strange_bodies(mocap, "val") for name, mocap in files.items()}
     return {
         f"{name.removeprefix('mocap17_')}_{kind}": make_benchmark(mocap, "val", "lab", kind, stride)
         for name, mocap in files.items()

@@ -36,7 +36,7 @@ def commands(data: str, videos: str) -> dict[str, list[str]]:
                 out[f"bandai_{cameras}_{kind}"] = ["posefix", "eval", "--data", f"{data}/mocap17_bandai.npz", *view]
     python = ["python"]
     out["real_video"] = [*python, "benchmarks/real_video.py", "--videos", videos, "--oracle-2d"]
-    out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4", "--repeats", "2"]
+    out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4", "--repeats", "1"]
     out["memory"] = [*python, "benchmarks/memory.py", "--video", f"{videos}/one_by_one_a.mp4"]
     return out
 

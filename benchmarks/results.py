@@ -33,15 +33,30 @@ def commands(data: str, videos: str) -> dict[str, list[str]]:
             files = [f"{data}/mocap17_cmu.npz", f"{data}/mocap17_hdm05.npz"]
             out[f"in_domain_{cameras}_{kind}"] = ["posefix", "eval", "--data", *files, *view]
             if cameras == "lab":
-                out[f"bandai_{cameras}_{kind}"] = ["posefix", "eval", "--data", f"{data}/mocap17_bandai.npz", *view]
+                out[f"bandai_{cameras}_{kind}"] = [
+                    "posefix",
+                    "eval",
+                    "--data",
+                    f"{data}/mocap17_bandai.npz",
+                    *view,
+                ]
     python = ["python"]
     out["real_video"] = [*python, "benchmarks/real_video.py", "--videos", videos, "--oracle-2d"]
-    out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4", "--repeats", "1"]
+    out["speed"] = [
+        *python,
+        "benchmarks/speed.py",
+        "--video",
+        f"{videos}/balance_cam03.mp4",
+        "--repeats",
+        "1",
+    ]
     out["memory"] = [*python, "benchmarks/memory.py", "--video", f"{videos}/one_by_one_a.mp4"]
     return out
 
 
-app = cyclopts.App(help="Measure what docs/results.md states, and write that page.", result_action="return_none")
+app = cyclopts.App(
+    help="Measure what docs/results.md states, and write that page.", result_action="return_none"
+)
 
 
 @app.command
@@ -103,13 +118,17 @@ def video_table(report: dict[str, Any]) -> str:
     """P-MPJPE over the limbs per clip, for every method."""
     clips, mean = report["clips"], report["mean"]
     lines = [
-        "| P-MPJPE, 12 limb joints, mm | " + " | ".join(c["clip"] for c in clips) + " | mean | / MediaPipe 3D |",
+        "| P-MPJPE, 12 limb joints, mm | "
+        + " | ".join(c["clip"] for c in clips)
+        + " | mean | / MediaPipe 3D |",
         "| --- |" + " ---: |" * (len(clips) + 2),
     ]
     for name in clips[0]["p_mpjpe_12_limbs_mm"]:
         values = " | ".join(f"{c['p_mpjpe_12_limbs_mm'][name]:.1f}" for c in clips)
         ratio = f"{mean[name] / mean['mediapipe_3d']:.3f}"
-        label = name.replace("_oracle_2d", " from exact 2D (oracle)").replace("mediapipe_3d", "MediaPipe's own 3D")
+        label = name.replace("_oracle_2d", " from exact 2D (oracle)").replace(
+            "mediapipe_3d", "MediaPipe's own 3D"
+        )
         lines.append(f"| {label} | {values} | {mean[name]:.1f} | {ratio} |")
     share = " | ".join(f"{c['frames_with_pose_percent']:.1f}" for c in clips)
     lines.append(f"| frames with a pose, % | {share} | | |")
@@ -118,10 +137,15 @@ def video_table(report: dict[str, Any]) -> str:
 
 def speed_table(report: dict[str, Any]) -> str:
     """Ratios and milliseconds against their bars."""
-    lines = ["| | frames/s | ratio to the detector | ms a frame | bar |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| | frames/s | ratio to the detector | ms a frame | bar |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     lines.append(f"| detector alone | {report['detector']['fps']:.1f} | 1.00 | | |")
     for n, row in report["posefix"].items():
-        lines.append(f"| posefix, {n} hypotheses | {row['fps']:.1f} | {row['ratio']:.2f} | | {row['at_most']:g} |")
+        lines.append(
+            f"| posefix, {n} hypotheses | {row['fps']:.1f} | {row['ratio']:.2f} | | {row['at_most']:g} |"
+        )
     for n, row in report["lifter_refiner_ms"].items():
         lines.append(f"| lifter + refiner, {n} hypotheses | | | {row['ms']:.1f} | {row['at_most']:g} |")
     return "\n".join(lines)

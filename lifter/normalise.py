@@ -40,7 +40,6 @@ def mirror(nodes: Tensor, signs: tuple[float, ...]) -> Tensor:
 
 MIRROR_2D = (-1.0, 1.0, 1.0)  # u, v, observed
 MIRROR_3D = (-1.0, 1.0, 1.0)  # x, y, z
-MIRROR_STATE = (-1.0, 1.0, -1.0, 1.0, 1.0)  # u, v, x, y, z
 
 
 def flip_average(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -12,18 +12,10 @@ lifter's pose with a drawn error of the size and shape that such poses have. t i
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .config import DiffusionConfig
 from .denoisers import CceCag
-from .schedules import linear, relative_levels
-
-
-def levels(config: DiffusionConfig) -> np.ndarray:
-    """(K + 1,) s_k of the shipped schedule (linear betas)."""
-    return relative_levels(linear(config.steps))
 
 
 def mask_hidden(state: Tensor, observed: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from .config import DiffusionConfig
 from .mixture import SIZE, Mixture
 from .reproject import PullConfig, pull_to_rays
 from .samplers import ddim
-from .schedules import ddim_steps, linear, relative_levels
+from .schedules import ddim_steps, shipped_levels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,7 +99,7 @@ class Refiner:
             raise ValueError(f"hypotheses: expected at least 1, got {hypotheses}")
         self.guide, self.step, self.mixture, self.config = guide, step, mixture, config
         self.pull = pull or PullConfig()
-        self.levels = relative_levels(linear(config.steps))
+        self.levels = shipped_levels(config.steps)
         self.visited = ddim_steps(self.levels, steps, config.start)
         self.noise_scale = np.float32(config.spread * self.levels[config.start])
         self.hypotheses, self.seed, self.rows, self.pad = hypotheses, seed, rows, pad

@@ -30,6 +30,11 @@ def relative_levels(abar: Array) -> Array:
     return noise / noise[-1]
 
 
+def shipped_levels(steps: int) -> Array:
+    """(K + 1,) s_k of the schedule that ships: linear betas."""
+    return relative_levels(linear(steps))
+
+
 def ddim_steps(levels: Array, steps: int, start: int | None = None) -> list[int]:
     """The `steps` + 1 diffusion steps that DDIM visits, from `start` (K if None) to 0, even in noise level.
 

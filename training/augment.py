@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ..lifter.normalise import frame_of, normalise_keypoints
 from ..skeleton import H36M17
+from .protocol import DET_SIGMA, OUTLIER_FACTOR, OUTLIER_RATE
 
 PARENTS = H36M17.parents
 ARMS = {"left": (12, 13), "right": (15, 16)}
 LEGS = {"left": (5, 6), "right": (2, 3)}
-# Simulated detector, per joint, as a share of the box's larger side (protocol MOCAP17).
-DETECTOR_SIGMA = torch.tensor([6, 10, 9, 12, 10, 9, 12, 8, 7, 8, 9, 10, 13, 17, 10, 13, 17]) / 1000.0
+# Simulated detector, per joint, as a share of the box's larger side: the protocol's.
+DETECTOR_SIGMA = torch.from_numpy(DET_SIGMA).float()
 # How far a detector's idea of a joint may lie from the marker set's, metres (1 std a body axis).
 LAYOUT_SIGMA = torch.tensor([15, 22, 18, 18, 22, 18, 18, 40, 30, 30, 35, 22, 15, 15, 22, 15, 15]) / 1000.0
 
@@ -186,8 +187,8 @@ def wear_2d(uv: Tensor, config: AugmentConfig, g: torch.Generator) -> tuple[Tens
     box = (uv.amax(dim=1) - uv.amin(dim=1)).amax(dim=-1)
     level = torch.rand(b, generator=g) * 1.6
     level = torch.where(torch.rand(b, generator=g) < config.clean_2d, torch.tensor(0.0), level)
-    outlier = torch.rand(b, 17, generator=g) < 0.02
-    sigma = DETECTOR_SIGMA * torch.where(outlier, 5.0, 1.0) * (box * level)[:, None]
+    outlier = torch.rand(b, 17, generator=g) < OUTLIER_RATE
+    sigma = DETECTOR_SIGMA * torch.where(outlier, OUTLIER_FACTOR, 1.0) * (box * level)[:, None]
     uv = uv + torch.randn(b, 17, 2, generator=g) * sigma[..., None]
     observed = torch.ones(b, 17, dtype=torch.bool)
     kind = torch.rand(b, generator=g)

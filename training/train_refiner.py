@@ -17,11 +17,12 @@ from ..lifter.normalise import flip_average, normalise_keypoints
 from ..lifter.runtime import TorchNetwork
 from ..refiner.config import DiffusionConfig
 from ..refiner.denoisers import CceCag
-from ..refiner.diffusion import centre_root, denoise, levels, mask_hidden
+from ..refiner.diffusion import centre_root, denoise, mask_hidden
 from ..refiner.graphs import GuideGraph, StepGraph
 from ..refiner.mixture import Mixture, fit
 from ..refiner.refine import Refiner
 from ..refiner.reproject import PullConfig, pull_to_rays
+from ..refiner.schedules import shipped_levels
 from ..skeleton import H36M17
 from ..skeleton.metrics import mpjpe, p_mpjpe
 from .augment import AugmentConfig, PosePool
@@ -131,7 +132,7 @@ def refiner_loss(
     config: RefinerLossConfig, diffusion: DiffusionConfig
 ) -> Callable[[nn.Module, Batch], Tensor]:
     """Loss over a batch of `OutOfFold.draw` with "noise" and "u" added: 3D MPJPE (m) + weighted 2D error."""
-    s_of = torch.from_numpy(levels(diffusion)).float()
+    s_of = torch.from_numpy(shipped_levels(diffusion.steps)).float()
     # The step that halves the level: where two-step DDIM goes from k.
     halfway = (s_of[None, :] - s_of[:, None] / 2).abs().argmin(dim=1).clamp_min(1)
     last, first = diffusion.steps, config.earliest_start
@@ -201,8 +202,8 @@ def train_refiner(
         keys = np.zeros((len(d), 2), np.int64)  # one hypothesis draws nothing
         return refiner.sample(bench.keypoints, np.ones(d.shape[:2]), d, keys)
 
-    def validate(model: nn.Module, settings: DiffusionConfig = diffusion) -> dict[str, float]:
-        refiner = refiner_of(model, mixture, settings, device)
+    def validate(model: nn.Module) -> dict[str, float]:
+        refiner = refiner_of(model, mixture, diffusion, device)
         return figures_of(lambda bench: sample(refiner, bench)[:, 0], sets)
 
     torch.manual_seed(config.seed)

@@ -1,6 +1,7 @@
 """Augmentation, the training loop, folds and export."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,17 @@ from posefix.lifter.graformer import GraFormer, GraFormerConfig
 from posefix.refiner import Refiner
 from posefix.refiner.config import DiffusionConfig
 from posefix.refiner.denoisers import CceCag, CceCagConfig
+from posefix.refiner.diffusion import denoise
 from posefix.refiner.mixture import fit
 from posefix.refiner.reproject import PullConfig
+from posefix.refiner.schedules import shipped_levels
+from posefix.skeleton import H36M17
 from posefix.skeleton.errors import InputError
 from posefix.training import augment as aug
 from posefix.training.export import export_lifter, export_refiner
 from posefix.training.loop import TrainConfig, Trainer, learning_rate
 from posefix.training.pool import build_pool, fold_of, training_sequences
+from posefix.training.train_refiner import Previous, RefinerLossConfig, refiner_loss
 from torch import nn
 
 
@@ -92,6 +97,30 @@ def test_without_wear_the_input_is_the_exact_projection() -> None:
     assert torch.allclose(batch["input"][..., :2], batch["exact"], atol=1e-5)
 
 
+def test_odd_bodies_are_symmetric_and_unlike_the_recorded_ones() -> None:
+    pool = a_pool(400)
+    plain = aug.AugmentConfig(bone_jitter=0.0, size=1.0, size_jitter=0.0)
+    lengths = pool.lengths.clone()
+    kept = aug.new_bodies(lengths, lengths, plain, generator())
+    assert torch.allclose(kept, lengths)
+    odd = aug.new_bodies(lengths, lengths, replace(plain, odd_body=0.5), generator())
+    factor = odd[:, 1:] / lengths[:, 1:]
+    changed = (factor - 1).abs().amax(dim=1) > 1e-4
+    assert 0.4 < changed.float().mean() < 0.6
+    left, right = [j - 1 for j in H36M17.left], [j - 1 for j in H36M17.right]
+    assert torch.allclose(factor[:, left], factor[:, right], atol=1e-4)
+    assert 0.6 - 1e-4 <= factor.min() < 0.75 and 1.25 < factor.max() <= 1.45 + 1e-4
+
+
+def test_another_laboratorys_skeleton_moves_target_and_projection_alike() -> None:
+    config = aug.AugmentConfig(clean_2d=1.0, layout_bias=0.0, drop=0.0, other_skeleton=1.0)
+    batch = a_pool().draw(64, config, generator())
+    assert torch.equal(batch["target"][:, 0], torch.zeros(64, 3))
+    assert torch.allclose(batch["input"][..., :2], batch["exact"], atol=1e-5)
+    still = a_pool().draw(64, replace(config, other_skeleton=0.0), generator())
+    assert not torch.allclose(aug.to_bones(batch["target"])[1], aug.to_bones(still["target"])[1], atol=0.01)
+
+
 def test_draws_repeat_with_the_seed() -> None:
     pool, config = a_pool(), aug.AugmentConfig()
     one, two = pool.draw(16, config, generator(3)), pool.draw(16, config, generator(3))
@@ -162,6 +191,66 @@ def test_learning_rate_warms_up_and_decays() -> None:
     slow = TrainConfig(samples=2000, batch=1, warmup=100, lr=1.0)
     assert learning_rate(cooled, 499) == learning_rate(slow, 499)
     assert learning_rate(cooled, 750) == pytest.approx(learning_rate(slow, 500) / 2)
+
+
+def refiner_batch(count: int = 12) -> dict[str, torch.Tensor]:
+    g = generator(2)
+    batch = a_pool().draw(count, aug.AugmentConfig(), g)
+    seen = batch["input"][..., 2:]
+    truth = torch.cat([batch["exact"] * seen, batch["target"]], dim=-1)
+    off = 0.03 * torch.randn(count, 17, 3, generator=g)
+    start = torch.cat([batch["input"][..., :2], batch["target"] + off - off[:, :1]], dim=-1)
+    return {
+        **batch, "start": start, "truth": truth, "observed": seen,
+        "noise": torch.zeros(count, 17, 5), "u": torch.rand(count, 3, generator=g),
+    }  # fmt: skip
+
+
+def test_the_refiners_loss_starts_at_the_lifters_error_and_can_be_learnt() -> None:
+    """An untrained network answers "no error": its loss at k = K, without noise and 2D, is the lifter's."""
+    batch = refiner_batch()
+    network = CceCag(CceCagConfig(channels=16, layers=2, heads=2))
+    config = RefinerLossConfig(rollout=0, any_step=0, earliest_start=50, weight_2d=0)
+    loss = refiner_loss(config, DiffusionConfig())(network, batch)
+    w = batch["weight"]
+    error = (batch["start"] - batch["truth"])[..., 2:].norm(dim=-1)
+    assert loss.item() == pytest.approx(float((error * w).sum() / w.sum()), rel=1e-4)
+
+    train = torch.optim.Adam(network.parameters(), lr=3e-3)
+    whole = refiner_loss(RefinerLossConfig(), DiffusionConfig())
+    first = whole(network, batch).item()
+    for _ in range(40):
+        train.zero_grad()
+        now = whole(network, batch)
+        now.backward()
+        train.step()
+    assert now.item() < 0.8 * first
+
+
+def test_a_previous_state_answer_means_the_same_pose() -> None:
+    """If the raw answer is the true h_{k-1}, the clean state is the truth."""
+    batch, diffusion = refiner_batch(), DiffusionConfig()
+    levels = torch.from_numpy(shipped_levels(diffusion.steps)).float()
+    k = torch.full((12,), 40.0)
+    error = batch["start"] - batch["truth"]
+    state = (batch["truth"] + levels[40] * error)[:, None]
+    network = Previous(diffusion.steps)
+    network.out = Answer((batch["truth"] + levels[39] * error)[:, None].reshape(12, 17, 5))
+    clean = denoise(
+        network, state, k, levels[[40] * 12], network.guidance(batch["input"]), batch["observed"][:, None]
+    )
+    assert torch.allclose(clean[:, 0], batch["truth"], atol=1e-4)
+
+
+class Answer(nn.Module):
+    """In place of an output layer: always the same answer."""
+
+    def __init__(self, value: torch.Tensor):
+        super().__init__()
+        self.value, self.weight = value, torch.zeros(1)
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.value
 
 
 def test_exported_networks_load_and_run(tmp_path) -> None:

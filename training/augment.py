@@ -23,6 +23,10 @@ DETECTOR_SIGMA = torch.from_numpy(DET_SIGMA).float()
 # How far a detector's idea of a joint may lie from the marker set's, metres (1 std a body axis).
 LAYOUT_SIGMA = torch.tensor([15, 22, 18, 18, 22, 18, 18, 40, 30, 30, 35, 22, 15, 15, 22, 15, 15]) / 1000.0
 
+# Odd bodies: standard deviation of each bone's log length. Hips and shoulders vary most.
+ODD_SIGMA = torch.tensor([0, 20, 14, 14, 20, 14, 14, 13, 13, 13, 13, 24, 14, 14, 24, 14, 14]) / 100.0
+SKELETON_SHARE = 0.6  # of LAYOUT_SIGMA: how far laboratories' joints lie apart
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -35,6 +39,8 @@ class AugmentConfig:
     bone_jitter: float = 0.05
     size: float = 1.02  # brings the pool's mean stature to that of adults, 1.75 m
     size_jitter: float = 0.035
+    odd_body: float = 0.0  # share with bones unlike anybody's in the recordings
+    other_skeleton: float = 0.0  # share whose joints, 2D and 3D, lie where another laboratory sees them
     tilt: float = 0.35  # share of samples whose whole body is tilted
     tilt_deg: float = 20.0
     tumble: float = 0.04  # share turned any way up
@@ -124,7 +130,17 @@ def new_bodies(lengths: Tensor, other: Tensor, config: AugmentConfig, g: torch.G
     jitter = 1 + config.bone_jitter * torch.randn(b, 17, generator=g)
     jitter[:, list(H36M17.right)] = jitter[:, list(H36M17.left)]
     size = config.size + config.size_jitter * torch.randn(b, 1, generator=g)
-    return out * jitter.clamp(0.8, 1.2) * size.clamp(0.85, 1.15)
+    out = out * jitter.clamp(0.8, 1.2) * size.clamp(0.85, 1.15)
+    return odd_bodies(out, config, g) if config.odd_body else out
+
+
+def odd_bodies(lengths: Tensor, config: AugmentConfig, g: torch.Generator) -> Tensor:
+    """Some bodies whose every bone, the same left and right, is stretched or shortened on its own."""
+    b = len(lengths)
+    odd = torch.rand(b, 1, generator=g) < config.odd_body
+    factor = torch.exp(ODD_SIGMA * torch.randn(b, 17, generator=g)).clamp(0.6, 1.45)
+    factor[:, list(H36M17.right)] = factor[:, list(H36M17.left)]
+    return torch.where(odd, lengths * factor, lengths)
 
 
 def turn_bodies(pose: Tensor, config: AugmentConfig, g: torch.Generator) -> Tensor:
@@ -170,15 +186,15 @@ def project(joints: Tensor) -> Tensor:
     return joints[..., :2] / joints[..., 2:].clamp_min(0.2)
 
 
-def layout_shift(pose_cam: Tensor, config: AugmentConfig, g: torch.Generator) -> Tensor:
-    """Move joints by a per-sample offset fixed to the trunk: another detector's idea of each joint."""
-    b = len(pose_cam)
-    on = (torch.rand(b, 1, 1, generator=g) < config.layout_bias).float()
+def layout_shift(pose: Tensor, share: float, g: torch.Generator) -> Tensor:
+    """Move the joints of a share of the poses by an offset fixed to the trunk: another idea of each joint."""
+    b = len(pose)
+    on = (torch.rand(b, 1, 1, generator=g) < share).float()
     offset = torch.randn(b, 17, 3, generator=g) * LAYOUT_SIGMA[:, None] * on
     # Left and right of one detector err alike: mirror the offset for half of its size.
     mirrored = offset[:, H36M17.flip_order] * torch.tensor([-1.0, 1.0, 1.0])
     offset = (offset + mirrored) * 0.7071
-    return pose_cam + (torso_frames(pose_cam)[:, None] @ offset[..., None])[..., 0]
+    return pose + (torso_frames(pose)[:, None] @ offset[..., None])[..., 0]
 
 
 def wear_2d(uv: Tensor, config: AugmentConfig, g: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -232,6 +248,10 @@ class PosePool:
         d = wobble(d, config, g)
         lengths = new_bodies(self.lengths[i], self.lengths[m], config, g)
         pose = from_bones(d, lengths)
+        if config.other_skeleton:
+            moved = layout_shift(pose, config.other_skeleton, g)
+            pose = pose + SKELETON_SHARE * (moved - pose)
+            pose = pose - pose[:, :1]
         mirror = torch.rand(count, generator=g) < 0.5
         flipped = pose[:, H36M17.flip_order] * torch.tensor([-1.0, 1.0, 1.0])
         weights = torch.where(
@@ -254,7 +274,7 @@ class PosePool:
         # Nobody stands in the lens: push those who would back until the nearest joint is 0.4 m away.
         root[:, 2] += (0.4 - (target[..., 2].amin(dim=1) + root[:, 2])).clamp_min(0)
         cam = target + root[:, None]
-        uv, observed = wear_2d(project(layout_shift(cam, config, g)), config, g)
+        uv, observed = wear_2d(project(layout_shift(cam, config.layout_bias, g)), config, g)
         centre, half = frame_of(uv, observed)
         return {
             "input": normalise_keypoints(uv, observed),

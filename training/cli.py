@@ -34,14 +34,14 @@ def train_lifter(
     from .train_lifter import LIFTER_BUDGET
     from .train_lifter import train_lifter as train
 
-    device = _checked(data, samples, seed, device)
+    place = _checked(data, samples, seed, device)
     config = replace(LIFTER_BUDGET, samples=samples or LIFTER_BUDGET.samples, seed=seed)
-    network = train(data, run, config, device=device)
+    network = train(data, run, config, device=place)
     print(f"curves: {plot_curves(run)}")
     if export:
         from .export import export_lifter
 
-        export_lifter(network, export)  # type: ignore[arg-type]
+        export_lifter(network, export)
         print(f"weights: {export}")
 
 
@@ -51,7 +51,9 @@ def train_refiner(
     lifter: Path = Path("runs/lifter"),
     run: Path = Path("runs/refiner"),
     folds: Path | None = None,
-    predict: Literal["error", "pose"] = "error",
+    predict: Literal["error", "pose", "previous"] = "error",
+    bridge: bool = True,
+    odd_bodies: bool = True,
     shipped_share: float | None = None,
     export: Path | None = None,
     samples: int | None = None,
@@ -68,21 +70,32 @@ def train_refiner(
         lifter: run folder of the trained lifter.
         run: run folder: log, curves, checkpoints.
         folds: folder of the two lifters' runs; by default RUN.
-        predict: what the network answers: the error in its input, or the pose afresh.
+        predict: what the network answers: the error in its input, the pose afresh, or the previous step's state.
+        bridge: train between the truth and the lifted pose; without, around the truth with drawn errors alone.
+        odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
         shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.
         samples: training budget; by default that of the shipped weights.
         seed: of everything random.
         device: where the training runs; auto takes the fastest there is.
     """
-    from ..refiner.config import DiffusionConfig
+    from .augment import AugmentConfig
     from .curves import plot_curves
     from .train_lifter import FOLD_BUDGET
     from .train_lifter import train_lifter as train_fold
-    from .train_refiner import REFINER_BUDGET, SHIPPED_SHARE, load_network
+    from .train_refiner import (
+        REFINER_AUGMENT,
+        REFINER_BUDGET,
+        SHIPPED_SHARE,
+        RefinerLossConfig,
+        choose,
+        load_network,
+    )  # fmt: skip
     from .train_refiner import train_refiner as train
 
-    device = _checked(data, samples, seed, device)
+    place = _checked(data, samples, seed, device)
+    if export and predict == "previous":
+        raise InputError("--predict previous: a comparison, not for export; leave out --export")
     if not (lifter / "best.pt").is_file():
         raise InputError(
             f"{lifter}: no trained lifter (best.pt); run `posefix train lifter --run {lifter}` first"
@@ -93,27 +106,31 @@ def train_refiner(
             (folds or run) / f"fold{i}",
             replace(FOLD_BUDGET, seed=seed),
             leave_out_fold=i,
-            device=device,
+            device=place,
         )
         for i in (0, 1)
     ]
     config = replace(REFINER_BUDGET, samples=samples or REFINER_BUDGET.samples, seed=seed)
-    network, mixture, diffusion, pull = train(
+    base = load_network(lifter)
+    network, mixture, diffusion = train(
         data,
         run,
-        load_network(lifter),
+        base,
         lifters,
         config,
-        DiffusionConfig(predict=predict),
+        RefinerLossConfig(bridge=bridge),
         shipped_share=SHIPPED_SHARE if shipped_share is None else shipped_share,
-        device=device,
+        augment=REFINER_AUGMENT if odd_bodies else AugmentConfig(),
+        predict=predict,
+        device=place,
     )
     baseline = json.loads((run / "lifted.json").read_text(encoding="utf-8"))
     print(f"curves: {plot_curves(run, baseline)}")
     if export:
         from .export import export_refiner
 
-        export_refiner(network, mixture, diffusion, pull, export)  # type: ignore[arg-type]
+        diffusion, pull = choose(network, mixture, diffusion, base, data, run, place)
+        export_refiner(network, mixture, diffusion, pull, export)
         print(f"weights: {export}")
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..skeleton.errors import InputError
 
 Batch = Mapping[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-class Trainer:
+class Trainer(Generic[Network]):
     """Runs `loss(model, batch)` over `draw(generator)` until the budget is spent or `validate` stalls.
 
     Args:
@@ -64,10 +65,10 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Network,
         draw: Callable[[torch.Generator], Batch],
-        loss: Callable[[nn.Module, Batch], Tensor],
-        validate: Callable[[nn.Module], dict[str, float]],
+        loss: Callable[[Network, Batch], Tensor],
+        validate: Callable[[Network], dict[str, float]],
         config: TrainConfig,
         folder: Path,
         device: str = "cpu",
@@ -82,7 +83,7 @@ class Trainer:
         self.step, self.best, self.stalled, self.seconds = 0, float("inf"), 0, 0.0
         self.norms: list[float] = []  # gradient norms since the last validation
 
-    def run(self, report: Callable[[dict[str, Any]], None] = lambda row: print(row, flush=True)) -> nn.Module:
+    def run(self, report: Callable[[dict[str, Any]], None] = lambda row: print(row, flush=True)) -> Network:
         """Trains (or resumes) to the end and returns the best EMA model."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()

@@ -71,7 +71,7 @@ def train_lifter(
     augment: AugmentConfig | None = None,
     leave_out_fold: int | None = None,
     device: str = "cpu",
-) -> nn.Module:
+) -> GraFormer:
     """Trains (or resumes) in `run` and returns the best EMA network.
 
     Args:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,11 +30,11 @@ from .augment import AugmentConfig, PosePool
 from .loop import Batch, TrainConfig, Trainer
 from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
-from .train_lifter import figures_of, lift_rows, validation_sets
+from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_sets
 
-REFINER_BUDGET = TrainConfig(
-    samples=520_000, batch=128, lr=7e-4, validate_every=80_000, horizon=800_000, cooldown_from=240_000
-)
+REFINER_BUDGET = TrainConfig(samples=2_000_000, batch=256, lr=7e-4, warmup=150, validate_every=200_000)
+# The lifter and its folds see AugmentConfig(); the refiner also bodies beyond it, on which they err as on strangers.
+REFINER_AUGMENT = AugmentConfig(odd_body=0.5, other_skeleton=0.3)
 MIXTURE_SAMPLES = 8_192
 SHIPPED_SHARE = 0.75
 STARTS = (50, 40)  # where run time may enter the diffusion
@@ -43,6 +44,8 @@ PULLS = (PullConfig(), *(
     for most in (0.7, 1.0) for joint in (0.03, 0.045) for frame in (0.01, 0.012, 0.015, 0.018)
 ))  # fmt: skip
 CHOICE_STRIDE = 24
+STRANGE_STRIDE = 24
+Predict = Literal["error", "pose", "previous"]
 JOINTS = len(H36M17.joints)
 
 
@@ -52,6 +55,9 @@ class RefinerLossConfig:
     any_step: float = 0.25  # share of the others noised to any step; the rest to where run time may enter
     earliest_start: int = 25
     weight_2d: float = 0.2  # of the 2D error (normalised units) beside the 3D error (metres)
+    # Training points lie between the truth and the lifted pose, so that the diffusion starts at run time where
+    # training did; without, around the truth with drawn errors alone (DiffPose).
+    bridge: bool = True
 
 
 class OutOfFold:
@@ -66,7 +72,7 @@ class OutOfFold:
     def __init__(
         self,
         data: Path,
-        lifters: list[nn.Module],
+        lifters: Sequence[nn.Module],
         shipped: nn.Module,
         share: float,
         augment: AugmentConfig,
@@ -80,12 +86,15 @@ class OutOfFold:
         self.shipped, self.share = shipped.eval().requires_grad_(False).to(device), share
         self.augment, self.device = augment, device
 
-    def draw(self, count: int, g: torch.Generator, share: float | None = None) -> dict[str, Tensor]:
+    def draw(
+        self, count: int, g: torch.Generator, share: float | None = None, augment: AugmentConfig | None = None
+    ) -> dict[str, Tensor]:
         """`PosePool.draw` plus "start" and "truth" (B, 17, 5) and "observed" (B, 17, 1)."""
         share = self.share if share is None else share
+        augment = augment or self.augment
         halves = []
         for pool, lifter in zip(self.pools, self.lifters, strict=True):
-            batch = pool.draw(count // 2, self.augment, g)
+            batch = pool.draw(count // 2, augment, g)
             x = batch["input"]
             cut = round(len(x) * (1 - share))
             lifted = torch.cat([self._lift(lifter, x[:cut]), self._lift(self.shipped, x[cut:])])
@@ -107,10 +116,28 @@ def fit_errors(source: OutOfFold, config: DiffusionConfig, seed: int) -> Mixture
     g = torch.Generator().manual_seed(seed)
     errors = []
     while sum(map(len, errors)) < MIXTURE_SAMPLES:
-        batch = source.draw(1024, g, share=0.0)  # strangers' errors only
+        batch = source.draw(1024, g, 0.0, AugmentConfig())  # strangers' errors only, in everyday bodies
         whole = (batch["observed"].amin(dim=(1, 2)) > 0) & (batch["weight"].amin(dim=1) > 0)
         errors.append((batch["start"] - batch["truth"])[whole])
     return fit(torch.cat(errors).numpy(), config.components, seed)
+
+
+class Previous(CceCag):
+    """The same network, its answer taken as h_{k-1} (CCE+CAG equation 5), turned into the unit error that implies."""
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.levels: Tensor
+        self.register_buffer("levels", torch.from_numpy(shipped_levels(steps)).float(), persistent=False)
+
+    def forward(self, state: Tensor, k: Tensor, guidance: Tensor) -> Tensor:
+        k_ = k.long()
+        fall = self.levels[k_] - self.levels[k_ - 1]
+        return (state - super().forward(state, k, guidance)) / fall[:, None, None, None]
+
+    def loss_share(self, k: Tensor) -> Tensor:
+        """(B,) -> (B, 1, 1): of the clean state's error, what it is in h_{k-1}; times 20, about 1 in the middle."""
+        return (20 * (1 - self.levels[k - 1] / self.levels[k]))[:, None, None]
 
 
 class MixtureNoise:
@@ -128,37 +155,47 @@ class MixtureNoise:
         return torch.cat([uv, xyz], dim=-1)
 
 
-def refiner_loss(
-    config: RefinerLossConfig, diffusion: DiffusionConfig
-) -> Callable[[nn.Module, Batch], Tensor]:
+def refiner_loss(config: RefinerLossConfig, diffusion: DiffusionConfig) -> Callable[[CceCag, Batch], Tensor]:
     """Loss over a batch of `OutOfFold.draw` with "noise" and "u" added: 3D MPJPE (m) + weighted 2D error."""
     s_of = torch.from_numpy(shipped_levels(diffusion.steps)).float()
     # The step that halves the level: where two-step DDIM goes from k.
     halfway = (s_of[None, :] - s_of[:, None] / 2).abs().argmin(dim=1).clamp_min(1)
     last, first = diffusion.steps, config.earliest_start
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        truth, observed, u = batch["truth"], batch["observed"], batch["u"]
-        seen = observed[:, None]
-        guidance = model.guidance(batch["input"])
-        error = batch["start"] - truth + diffusion.spread * batch["noise"]
-        error = centre_root(mask_hidden(error, observed))
+    def noised(batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B, 17, 5) h_k and (B,) k."""
+        drawn, truth, u = batch["noise"], batch["truth"], batch["u"]
+        error = batch["start"] - truth + diffusion.spread * drawn if config.bridge else drawn
+        error = centre_root(mask_hidden(error, batch["observed"]))
         low = torch.where(u[:, 0] < config.any_step, 1, first)
         k = low + (u[:, 1] * (last + 1 - low)).floor().long()
-        state = truth + s_of[k][:, None, None] * error
-        # Some go on from the network's own first step: that, not the truth's neighbourhood, is what
-        # the second step sees at run time.
-        roll = torch.nonzero(u[:, 2] < config.rollout)[:, 0]
+        return truth + s_of[k][:, None, None] * error, k
+
+    def clean_of(model: CceCag, state: Tensor, k: Tensor, guidance: Tensor, observed: Tensor) -> Tensor:
+        answer = denoise(
+            model, state[:, None], k.float(), s_of[k], guidance, observed[:, None], diffusion.predict
+        )
+        return answer[:, 0].float()
+
+    def rolled_out(model: CceCag, batch: Batch, state: Tensor, k: Tensor, guidance: Tensor):
+        """Some go on from the network's own first step: that, not the truth's neighbourhood, is what the
+        second step sees at run time."""
+        roll = torch.nonzero(batch["u"][:, 2] < config.rollout)[:, 0]
+        if not len(roll):
+            return state, k
+        h, at = state[roll], k[roll]
         with torch.no_grad():
-            h, at = state[roll][:, None], k[roll]
-            clean = denoise(model, h, at.float(), s_of[at], guidance[roll], seen[roll], diffusion.predict)
-            share = (s_of[halfway[at]] / s_of[at])[:, None, None, None]
-            state = state.index_copy(0, roll, (clean + (h - clean) * share)[:, 0].float())
-        k = k.index_copy(0, roll, halfway[at])
-        clean = denoise(model, state[:, None], k.float(), s_of[k], guidance, seen, diffusion.predict)[
-            :, 0
-        ].float()
-        w = batch["weight"]
+            clean = clean_of(model, h, at, guidance[roll], batch["observed"][roll])
+        share = (s_of[halfway[at]] / s_of[at])[:, None, None]
+        return state.index_copy(0, roll, clean + (h - clean) * share), k.index_copy(0, roll, halfway[at])
+
+    def loss(model: CceCag, batch: Batch) -> Tensor:
+        truth, observed, w = batch["truth"], batch["observed"], batch["weight"]
+        guidance = model.guidance(batch["input"])
+        state, k = rolled_out(model, batch, *noised(batch), guidance)
+        clean = clean_of(model, state, k, guidance, observed)
+        if isinstance(model, Previous):
+            clean = truth + (clean - truth) * model.loss_share(k)
         e3 = ((clean[..., 2:] - truth[..., 2:]).norm(dim=-1) * w).sum() / w.sum()
         e2 = ((clean[..., :2] - truth[..., :2]).norm(dim=-1) * observed[..., 0]).sum() / observed.sum()
         return e3 + config.weight_2d * e2
@@ -169,28 +206,27 @@ def refiner_loss(
 def train_refiner(
     data: Path,
     run: Path,
-    lifter: nn.Module,
-    fold_lifters: list[nn.Module],
+    lifter: GraFormer,
+    fold_lifters: Sequence[GraFormer],
     config: TrainConfig = REFINER_BUDGET,
-    diffusion: DiffusionConfig | None = None,
     loss_config: RefinerLossConfig | None = None,
     shipped_share: float = SHIPPED_SHARE,
+    augment: AugmentConfig = REFINER_AUGMENT,
+    predict: Predict = "error",
     device: str = "cpu",
-) -> tuple[nn.Module, Mixture, DiffusionConfig, PullConfig]:
-    """Trains (or resumes) in `run`; returns the best EMA network, the fitted mixture, the settings.
-
-    Where run time enters the diffusion and how far poses are pulled to their rays is chosen on val, at the end.
+) -> tuple[CceCag, Mixture, DiffusionConfig]:
+    """Trains (or resumes) in `run`; returns the best EMA network, the fitted mixture and the diffusion's settings.
 
     Args:
         lifter: the shipped one, for validation: there the refiner starts from what it will see.
         fold_lifters: index f was trained without fold f.
         shipped_share: of the training poses that the shipped lifter lifts (see `OutOfFold`).
     """
-    diffusion = diffusion or DiffusionConfig()
-    source = OutOfFold(data, fold_lifters, lifter, shipped_share, AugmentConfig(), device)
+    diffusion = DiffusionConfig(predict="pose" if predict == "pose" else "error")
+    source = OutOfFold(data, fold_lifters, lifter, shipped_share, augment, device)
     mixture = fit_errors(source, diffusion, config.seed)
     noise = MixtureNoise(mixture)
-    sets = validation_sets(data)
+    sets = named_sets(data, VALIDATION_STRIDE, STRANGE_STRIDE)
     lifted = {id(b): lift_rows(lifter, b.keypoints) for b in sets.values()}
 
     def draw(g: torch.Generator) -> dict[str, Tensor]:
@@ -202,13 +238,14 @@ def train_refiner(
         keys = np.zeros((len(d), 2), np.int64)  # one hypothesis draws nothing
         return refiner.sample(bench.keypoints, np.ones(d.shape[:2]), d, keys)
 
-    def validate(model: nn.Module) -> dict[str, float]:
+    def validate(model: CceCag) -> dict[str, float]:
         refiner = refiner_of(model, mixture, diffusion, device)
         return figures_of(lambda bench: sample(refiner, bench)[:, 0], sets)
 
     torch.manual_seed(config.seed)
-    model = CceCag()
-    model.guide.start_from(lifter)  # type: ignore[union-attr, arg-type]
+    model = Previous(diffusion.steps) if predict == "previous" else CceCag()
+    if model.guide is not None:
+        model.guide.start_from(lifter)
     trainer = Trainer(
         model, draw, refiner_loss(loss_config or RefinerLossConfig(), diffusion),
         validate, config, run, device,
@@ -216,27 +253,30 @@ def train_refiner(
     base = figures_of(lambda b: lifted[id(b)], sets)
     run.mkdir(parents=True, exist_ok=True)
     (run / "lifted.json").write_text(json.dumps(base, indent=2) + "\n", encoding="utf-8")
-    network = trainer.run()
-    diffusion, pull = choose(network, mixture, diffusion, lifter, data, run, device)
-    return network, mixture, diffusion, pull
+    return trainer.run(), mixture, diffusion
+
+
+def named_sets(data: Path, stride: int, strange_stride: int) -> dict[str, Benchmark]:
+    """`val` people in their own and, as NAME_strange, in strange bodies."""
+    strange = validation_sets(data, strange_stride, strange=True)
+    return validation_sets(data, stride) | {f"{k}_strange": b for k, b in strange.items()}
 
 
 def choose(
-    network: nn.Module,
+    network: CceCag,
     mixture: Mixture,
     diffusion: DiffusionConfig,
-    lifter: nn.Module,
+    lifter: GraFormer,
     data: Path,
     run: Path,
     device: str,
 ) -> tuple[DiffusionConfig, PullConfig]:
-    """Start, trust and pull, chosen on val people in their own and in strange bodies.
+    """Start, trust and pull: where run time enters, how far it follows; chosen on val people in both kinds of bodies.
 
     Of the settings that make no figure of any set worse than the lifter's, the one with the best mean
     change; where there are none, the one whose worst figure is best. All are written to choices.json.
     """
-    sets = validation_sets(data, CHOICE_STRIDE)
-    sets |= {f"{k}_strange": b for k, b in validation_sets(data, CHOICE_STRIDE, strange=True).items()}
+    sets = named_sets(data, CHOICE_STRIDE, CHOICE_STRIDE)
     lifted = {k: lift_rows(lifter, b.keypoints) for k, b in sets.items()}
     base = {k: np.array(both_errors(lifted[k], b)) for k, b in sets.items()}
     rows = []
@@ -277,14 +317,14 @@ def normalised(bench: Benchmark) -> np.ndarray:
 
 
 def refiner_of(
-    model: nn.Module, mixture: Mixture, diffusion: DiffusionConfig, device: str, hypotheses: int = 1
+    model: CceCag, mixture: Mixture, diffusion: DiffusionConfig, device: str, hypotheses: int = 1
 ) -> Refiner:
     """A network in training as the run-time refiner, in big batches."""
     guide, step = TorchNetwork(GuideGraph(model), device), TorchNetwork(StepGraph(model, diffusion), device)
     return Refiner(guide, step, mixture, diffusion, hypotheses=hypotheses, rows=256)
 
 
-def load_network(folder: Path) -> nn.Module:
+def load_network(folder: Path) -> GraFormer:
     """The best GraFormer of a lifter run."""
     model = GraFormer()
     model.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))

@@ -11,9 +11,7 @@ class DiffusionConfig:
     steps: int = 50  # K
     components: int = 5  # M of the mixture
     spread: float = 0.5  # drawn start error against the lifter's own
-    # Where run time enters: the step whose level is the shipped lifter's error against that of the
-    # lifters the refiner learned from. Chosen on val.
-    start: int = 50
+    start: int = 50  # the step at which run time enters
     # Share of the network's correction that the pose follows; the hypotheses keep their spread. Chosen on
     # val people, in their own and in strange bodies.
     trust: float = 1.0

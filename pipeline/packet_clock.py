@@ -11,6 +11,7 @@ import av
 from av.error import FFmpegError
 
 _SAME_TIME_S = 5e-4
+_INDEXED = frozenset(("mp4", "mov", "matroska", "webm"))  # hold a list of their key frames: seeking is exact
 
 
 class PacketClock:
@@ -20,9 +21,11 @@ class PacketClock:
     """
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._container = av.open(path)
         self._times: list[float] = []
-        self._decoded_s = -math.inf
+        self._decoded_s = self._shown_s = -math.inf
+        self._orderly = True
         try:
             stream = self._container.streams.video[0]
             self._codec = stream.codec_context.name if stream.codec_context else ""
@@ -32,18 +35,49 @@ class PacketClock:
             self._container.close()
             raise
 
+    @property
+    def orderly(self) -> bool:
+        """Whether numbers can be told by the times alone: the container lists its key frames, and so far
+        every frame had a time of its own.
+        """
+        return self._orderly and not _INDEXED.isdisjoint(self._container.format.name.split(","))
+
+    def key_before(self, time_s: float) -> float | None:
+        """Time of the key frame that the container's own list leads to from `time_s`; None: it does not."""
+        try:
+            with av.open(self._path) as container:
+                stream = container.streams.video[0]
+                container.seek(self._origin + int(time_s / self._base), stream=stream)
+                packet = next(container.demux(stream))
+        except (FFmpegError, ValueError, OSError, StopIteration, ZeroDivisionError):
+            return None
+        if packet.pts is None or not packet.is_keyframe:
+            return None
+        found_s = (packet.pts - self._origin) * self._base
+        return found_s if found_s <= time_s + _SAME_TIME_S else None
+
     def skipped_before(self, stamp: float) -> int | None:
         """Frames of the file that the decoder left out before the one at `stamp`; None: no such frame."""
-        while self._decoded_s <= stamp + _SAME_TIME_S and self._pull():
-            pass
         skipped = 0
-        while self._times and self._times[0] < stamp - _SAME_TIME_S:
-            heapq.heappop(self._times)
-            skipped += 1
+        while self._decoded_s <= stamp + _SAME_TIME_S and self._pull():
+            skipped += self._drop_before(min(stamp - _SAME_TIME_S, self._decoded_s))
+        skipped += self._drop_before(stamp - _SAME_TIME_S)
         if not self._times or self._times[0] > stamp + _SAME_TIME_S:
             return None
-        heapq.heappop(self._times)
+        self._pop()
         return skipped
+
+    def _drop_before(self, stamp: float) -> int:
+        dropped = 0
+        while self._times and self._times[0] < stamp:
+            self._pop()
+            dropped += 1
+        return dropped
+
+    def _pop(self) -> None:
+        time_s = heapq.heappop(self._times)
+        self._orderly &= time_s > self._shown_s + 2 * _SAME_TIME_S
+        self._shown_s = time_s
 
     def rest(self) -> int:
         """Frames that are in the file but were never decoded, up to its end."""
@@ -68,6 +102,7 @@ class PacketClock:
             heapq.heappush(self._times, (stamp - self._origin) * self._base)
         if packet.dts is not None:
             self._decoded_s = (packet.dts - self._origin) * self._base
+        self._orderly &= packet.pts is not None
         return True
 
     def close(self) -> None:

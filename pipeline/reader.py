@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ..skeleton.errors import InputError
 from ..skeleton.poses import Frame
-from .packet_clock import open_clock
+from .packet_clock import PacketClock, open_clock
 from .sources import Source, SourceKind, as_source, expand_sources
 
 __all__ = ["IMAGE_FPS", "FrameReader", "Source", "SourceInfo", "expand_sources", "open_source"]
@@ -33,6 +33,8 @@ __all__ = ["IMAGE_FPS", "FrameReader", "Source", "SourceInfo", "expand_sources",
 IMAGE_FPS = 30.0
 """Images carry no time: frame k of a folder lies at k / IMAGE_FPS seconds."""
 
+# A shorter way is decoded faster than sought. OpenCV counts frames by the average rate, which may be off.
+_SEEK_FROM_S, _SEEK_EARLY_S = 2.0, 1.0
 _TEXT_SUFFIXES = (".txt", ".csv", ".json", ".log", ".md", ".xml", ".nfo", ".diz", ".ans")
 _STREAM_TIMEOUT_MS = 10_000
 # A failed grab may be one bad packet or the end: only repeated failure (cheap at the end) tells.
@@ -103,7 +105,8 @@ class FrameReader:
 
     Attributes:
         info: what the source is.
-        corrupt_frames: frames skipped so far because they could not be decoded; their numbers stay unused.
+        corrupt_frames: frames skipped so far, from the start asked for on, because they could not be decoded;
+            their numbers stay unused.
     """
 
     def __init__(
@@ -138,14 +141,18 @@ class FrameReader:
 
     def _read(self, at: tuple[int, float] | None, image: Image | None) -> Generator[Frame]:
         count = 0
+        if at is not None and at[1] < self._start_s:
+            self._pictures.skip_to(self._start_s)
+            while at is not None and at[1] < self._start_s:
+                at, image = self._pictures.advance(), None
+            self._pictures.corrupt = 0
         while at is not None and at[1] < self._end_s:
-            if at[1] >= self._start_s:
-                image = self._pictures.image() if image is None else image
-                if image is not None:
-                    yield Frame(at[0], at[1], image)
-                    count += 1
-                    if count == self._max_frames:
-                        return
+            image = self._pictures.image() if image is None else image
+            if image is not None:
+                yield Frame(at[0], at[1], image)
+                count += 1
+                if count == self._max_frames:
+                    return
             at, image = self._pictures.advance(), None
         if count == 0:
             until = "" if self._end_s == math.inf else f" and before {self._end_s:g} s"
@@ -195,6 +202,10 @@ class _ImageFiles:
             self.corrupt += 1
         return None
 
+    def skip_to(self, start_s: float) -> None:
+        """Leaves out images before a time without opening them."""
+        self._next = max(self._next, min(self.n_frames, int(start_s * IMAGE_FPS) - 1))
+
     def image(self) -> Image | None:
         """The current image, (H, W, 3) uint8 BGR."""
         return self._image
@@ -224,19 +235,49 @@ class _Capture:
         # Again at run time: another library may have loaded OpenCV before this module could set its level.
         cv2.setLogLevel(0)
         self._source = source
-        self.corrupt = 0
-        self._index, self._time_s = -1, -math.inf
-        self._started = 0.0
-        self._capture = _open_capture(source)
-        self._clock = open_clock(str(source.spec)) if source.kind == "video" else None
-        # The default today; phone clips depend on it.
-        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        self._open()
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.fps = float(fps) if 0.1 < fps < 1000 else None
         self.n_frames = int(count) if 0 < count < 1e9 else None
         self.live = source.kind == "camera" or (source.kind == "stream" and self.n_frames is None)
         if self.live:
             self.n_frames = None
+
+    def _open(self) -> None:
+        self.corrupt = 0
+        self._index, self._time_s = -1, -math.inf
+        self._started = 0.0
+        self._capture = _open_capture(self._source)
+        self._clock = open_clock(str(self._source.spec)) if self._source.kind == "video" else None
+        # The default today; phone clips depend on it.
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+
+    def skip_to(self, start_s: float) -> None:
+        """Goes to a frame before `start_s` near it, decoding little.
+
+        Stays where it is, or begins anew, where numbers could then differ from those of reading through.
+        """
+        if self._clock is None or not self._clock.orderly or start_s - self._time_s < _SEEK_FROM_S:
+            return
+        key_s = self._clock.key_before(start_s - _SEEK_EARLY_S)
+        if key_s is not None and key_s > self._time_s and not self._jump(self._clock, key_s, start_s):
+            self.close()
+            self._open()
+
+    def _jump(self, clock: PacketClock, key_s: float, start_s: float) -> bool:
+        """Seeks to a frame between a key frame and `start_s`. Returns False where its number is not sure."""
+        self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * (start_s - _SEEK_EARLY_S))
+        if not self._capture.grab():
+            return False
+        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if not max(key_s, self._time_s) <= stamp < start_s:
+            return False
+        # The clock walks all packets up to there: what it counts is what decoding would have counted.
+        between = clock.skipped_before(stamp)
+        if between is None or not clock.orderly:
+            return False
+        self._index, self._time_s = self._index + 1 + between, stamp
+        return True
 
     def advance(self) -> tuple[int, float] | None:
         """Grabs the next decodable frame. Returns its (index, seconds), None at the end."""

@@ -26,7 +26,8 @@ def shared_dir() -> Path:
 def make_video(tmp_path: Path) -> VideoMaker:
     """Writes a tiny clip whose frame k is a flat grey of `frame_level(k)` with a blue corner.
 
-    `make_video(name, times, size=(w, h), codec=..., faststart=..., b_frames=...)` returns the path.
+    `make_video(name, times, size=(w, h), codec=..., faststart=..., b_frames=..., options=...)`
+    returns the path; `options` are those of the container's writer.
     """
 
     def make(
@@ -38,9 +39,10 @@ def make_video(tmp_path: Path) -> VideoMaker:
         faststart: bool = False,
         b_frames: int = 0,
         pix_fmt: str = "yuv420p",
+        options: dict[str, str] | None = None,
     ) -> Path:
         path = tmp_path / name
-        options = {"movflags": "+faststart"} if faststart else {}
+        options = {"movflags": "+faststart"} if faststart else options or {}
         base = Fraction(1, 90_000) if codec == "libx264" else Fraction(1, 30)
         with av.open(str(path), "w", options=options) as container:
             stream = container.add_stream(codec, rate=30)

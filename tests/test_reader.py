@@ -175,6 +175,92 @@ def test_limits_keep_the_numbers_of_the_source(make_video):
         assert [f.index for f in reader] == indices[:3]
 
 
+LONG_VFR = np.cumsum(np.tile([0.02, 0.05, 0.035], 67))  # 7 s
+
+
+@pytest.fixture
+def grabs(monkeypatch) -> list[bool]:
+    """Grows by one with every frame that is decoded one by one."""
+    count: list[bool] = []
+
+    class Counting:
+        def __init__(self, *args):
+            self._capture = real(*args)
+
+        def __getattr__(self, name):
+            return getattr(self._capture, name)
+
+        def grab(self):
+            ok = self._capture.grab()
+            count.extend([ok] if ok else [])
+            return ok
+
+    real = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Counting)
+    return count
+
+
+def contents(path: Path, **limits) -> list[tuple[int, float, bytes]]:
+    with open_source(path, **limits) as reader:
+        return [(f.index, f.time_s, f.image.tobytes()) for f in reader]
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "how", "sought"),
+    [
+        ("cfr.mp4", np.arange(200) / 30, {"b_frames": 2}, True),
+        ("vfr.mp4", LONG_VFR, {"b_frames": 2}, True),
+        ("cfr.mkv", np.arange(200) / 30, {"b_frames": 2}, True),
+        # Without its list of key frames, seeking would go nowhere and decode from the middle.
+        ("no_cues.mkv", np.arange(200) / 30, {"codec": "mpeg4", "options": {"live": "1"}}, False),
+        ("no_key_list.ts", LONG_VFR, {"b_frames": 2}, False),
+        ("no_key_list.avi", np.arange(200) / 30, {"codec": "mpeg4"}, False),
+    ],
+)
+def test_a_late_start_gives_the_same_frames_without_decoding_those_before(
+    make_video, grabs, name, times, how, sought
+):
+    path = make_video(name, times=times, **how)
+    whole = contents(path)
+    for start_s in (3.0, whole[150][1], whole[150][1] + 1e-6, whole[-1][1]):
+        grabs.clear()
+        part = contents(path, start_s=start_s)
+        assert part == [frame for frame in whole if frame[1] >= start_s]
+        # One frame shows the size; those of the second before the start come along.
+        assert len(grabs) < len(part) + 40 if sought else len(grabs) >= len(whole)
+
+
+def test_where_times_all_but_repeat_a_late_start_decodes_through(make_video, grabs):
+    path = make_video(times=[k // 2 / 15 + k % 2 * 0.0004 for k in range(200)])
+    whole = contents(path)
+    grabs.clear()
+    part = contents(path, start_s=4.0)
+    assert part == [frame for frame in whole if frame[1] >= 4.0]
+    assert len(grabs) >= len(whole)
+
+
+def test_damage_before_a_late_start_does_not_shift_numbers(make_video):
+    path = make_video(times=LONG_VFR, b_frames=2)
+    data = bytearray(path.read_bytes())
+    for position, size in packets(path)[35:38]:
+        data[position : position + size] = b"\xff" * size
+    path.write_bytes(data)
+    whole = contents(path)
+    with open_source(path, start_s=4.0) as reader:
+        part = [(f.index, f.time_s, f.image.tobytes()) for f in reader]
+    assert part == [frame for frame in whole if frame[1] >= 4.0]
+    assert reader.corrupt_frames == 0  # of the part that was asked for
+
+
+def test_images_before_the_start_are_not_opened(tmp_path):
+    folder = write_images(tmp_path / "shots")
+    for k in range(1, 8):
+        (folder / f"im{k}.png").write_text("not a picture")
+    with open_source(folder, start_s=9 / IMAGE_FPS) as reader:
+        assert [f.index for f in reader] == [9, 10, 11]
+    assert reader.corrupt_frames == 0
+
+
 @pytest.mark.parametrize(
     "limits", [{"start_s": -1}, {"start_s": 2, "end_s": 1}, {"end_s": 0}, {"max_frames": 0}, {"start_s": 1e9}]
 )

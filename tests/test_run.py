@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from fakes import FakeDetector, FakeEstimator, install_detector, install_fakes, write_clip
+from posefix.pipeline import reader
 from posefix.pipeline import run as run_module
 from posefix.pipeline.channels import Channel, Stages, Stopped
 from posefix.pipeline.interrupt import Interrupt
@@ -132,6 +133,20 @@ def test_start_end_and_max_frames_keep_the_numbers_of_the_source(tmp_path, clip,
     assert [int(r["frame"]) for r in rows(tmp_path / "out" / "clip_3d.csv")] == list(range(6, 15))
     run_video(clip, settings(tmp_path, max_frames=4, overwrite=True, render=False))
     assert [int(r["frame"]) for r in rows(tmp_path / "out" / "clip_3d.csv")] == [0, 1, 2, 3]
+
+
+def test_rows_of_a_late_start_are_those_of_reading_through(tmp_path, estimator, monkeypatch):
+    clip = str(write_clip(tmp_path / "long.mp4", [100 + k % 40 for k in range(180)]))
+    sought = []
+    jump = reader._Capture._jump
+    monkeypatch.setattr(reader._Capture, "_jump", lambda *args: sought.append(jump(*args)) or sought[-1])
+    written = set()
+    for name, seek_from_s in (("sought", 2.0), ("through", np.inf)):
+        monkeypatch.setattr(reader, "_SEEK_FROM_S", seek_from_s)
+        run_video(clip, settings(tmp_path, output=tmp_path / name, start=4.0, render=False))
+        written.add((tmp_path / name / "long_3d.csv").read_bytes())
+    assert sought == [True] and len(written) == 1
+    assert [int(r["frame"]) for r in rows(tmp_path / "sought" / "long_3d.csv")] == list(range(120, 180))
 
 
 def test_nobody_in_the_clip_writes_files_and_exits_6(tmp_path, estimator):

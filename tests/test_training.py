@@ -202,7 +202,7 @@ def refiner_batch(count: int = 12) -> dict[str, torch.Tensor]:
     start = torch.cat([batch["input"][..., :2], batch["target"] + off - off[:, :1]], dim=-1)
     return {
         **batch, "start": start, "truth": truth, "observed": seen,
-        "noise": torch.zeros(count, 17, 5), "u": torch.rand(count, 3, generator=g),
+        "noise": torch.zeros(count, 17, 5), "u": torch.rand(count, 4, generator=g),
     }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def train_refiner(
     run: Path = Path("runs/refiner"),
     folds: Path | None = None,
     predict: Literal["error", "pose", "previous"] = "error",
-    bridge: bool = True,
+    bridge: float | None = None,
     odd_bodies: bool = True,
     shipped_share: float | None = None,
     export: Path | None = None,
@@ -71,7 +71,7 @@ def train_refiner(
         run: run folder: log, curves, checkpoints.
         folds: folder of the two lifters' runs; by default RUN.
         predict: what the network answers: the error in its input, the pose afresh, or the previous step's state.
-        bridge: train between the truth and the lifted pose; without, around the truth with drawn errors alone.
+        bridge: share of the samples that lie between truth and lifted pose; the others, around the truth.
         odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
         shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.
@@ -118,7 +118,7 @@ def train_refiner(
         base,
         lifters,
         config,
-        RefinerLossConfig(bridge=bridge),
+        RefinerLossConfig() if bridge is None else RefinerLossConfig(bridge=bridge),
         shipped_share=SHIPPED_SHARE if shipped_share is None else shipped_share,
         augment=REFINER_AUGMENT if odd_bodies else AugmentConfig(),
         predict=predict,

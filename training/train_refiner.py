@@ -53,9 +53,9 @@ class RefinerLossConfig:
     any_step: float = 0.25  # share of the others noised to any step; the rest to where run time may enter
     earliest_start: int = 25
     weight_2d: float = 0.2  # of the 2D error (normalised units) beside the 3D error (metres)
-    # Training points lie between the truth and the lifted pose, so that the diffusion starts at run time where
-    # training did; without, around the truth with drawn errors alone (DiffPose).
-    bridge: bool = True
+    # Share of samples whose training points lie between the truth and the lifted pose, as at run time; the others
+    # lie around the truth with drawn errors alone (DiffPose), which teaches to mistrust the start.
+    bridge: float = 1.0
 
 
 class OutOfFold:
@@ -163,7 +163,8 @@ def refiner_loss(config: RefinerLossConfig, diffusion: DiffusionConfig) -> Calla
     def noised(batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, 17, 5) h_k and (B,) k."""
         drawn, truth, u = batch["noise"], batch["truth"], batch["u"]
-        error = batch["start"] - truth + diffusion.spread * drawn if config.bridge else drawn
+        between = (u[:, 3] < config.bridge)[:, None, None]
+        error = torch.where(between, batch["start"] - truth + diffusion.spread * drawn, drawn)
         error = centre_root(mask_hidden(error, batch["observed"]))
         low = torch.where(u[:, 0] < config.any_step, 1, first)
         k = low + (u[:, 1] * (last + 1 - low)).floor().long()
@@ -229,7 +230,7 @@ def train_refiner(
 
     def draw(g: torch.Generator) -> dict[str, Tensor]:
         batch = source.draw(config.batch, g)
-        return {**batch, "noise": noise.draw(config.batch, g), "u": torch.rand(config.batch, 3, generator=g)}
+        return {**batch, "noise": noise.draw(config.batch, g), "u": torch.rand(config.batch, 4, generator=g)}
 
     def sample(refiner: Refiner, bench: Benchmark) -> np.ndarray:
         d = lifted[id(bench)]

@@ -47,7 +47,8 @@ Exit codes:
   3 cannot write the output     130 stopped by Ctrl-C (files are finished)"""
 USAGE = """Usage: posefix VIDEO... [OPTIONS]
        posefix train lifter|refiner [OPTIONS]
-       posefix eval [OPTIONS]"""
+       posefix eval [OPTIONS]
+       posefix data convert IN OUT [OPTIONS]"""
 
 app = App(
     name="posefix",
@@ -72,10 +73,21 @@ train.command("posefix.training.cli:train_refiner", name="refiner", help="Train 
 app.command(
     "posefix.training.evaluate:evaluate_cli",
     name="eval",
-    help="Measure the networks on motion capture, by the open MOCAP17 protocol.",
+    help="Measure the networks by the open MOCAP17 protocol or a published one.",
     help_epilogue="""Examples:
   posefix eval --data mocap17_cmu.npz mocap17_hdm05.npz --json figures.json
-  posefix eval --data mocap17_bandai.npz --cameras wild --input det""",
+  posefix eval --data mocap17_bandai.npz --cameras wild --input det
+  posefix eval --dataset h36m --data h36m/ --input det""",
+)
+data = App(name="data", help="Prepare data for training and evaluation.", help_format="plaintext")
+app.command(data)
+data.command(
+    "posefix.training.datasets.cli:convert",
+    name="convert",
+    help="Turn published datasets and motion capture files into posefix's.",
+    help_epilogue="""Examples:
+  posefix data convert data_3d_h36m.npz h36m/data_3d_h36m.npz --trust-pickle
+  posefix data convert cmu/ mocap17_mycmu.npz --split train""",
 )
 
 

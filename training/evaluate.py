@@ -24,6 +24,8 @@ from rich.table import Table
 from ..pipeline.settings import DeviceName, Settings, resolve_device
 from ..skeleton.errors import InputError, OutputError, PosefixError
 from ..skeleton.metrics import PROTOCOL_METRICS
+from .datasets.published import Dataset, load_published
+from .datasets.scoring import MOCAP17, Scoring
 from .mocap import load_mocap
 from .protocol import Benchmark, Cameras, Input, make_benchmark
 
@@ -57,21 +59,22 @@ def take_rows(benchmark: Benchmark, max_rows: int | None) -> Benchmark:
     return replace(benchmark, **{name: getattr(benchmark, name)[rows] for name in fields})
 
 
-def evaluate(benchmark: Benchmark, stages: Mapping[str, Stage]) -> dict[str, Any]:
+def evaluate(benchmark: Benchmark, stages: Mapping[str, Stage], scoring: Scoring = MOCAP17) -> dict[str, Any]:
     """Scores stages on a benchmark.
 
     Args:
-        benchmark: from `make_benchmark`.
+        benchmark: from `make_benchmark`, or from a reader in `datasets`.
         stages: by name, what to score.
+        scoring: which joints count and what the last line is the mean of.
 
     Returns:
         {stage: {"mpjpe", "p_mpjpe", "n_mpjpe" (mm), "pck150", "auc" (percent)}, "per_action":
-        {action: {stage: the same, "n_rows"}}, "n_rows"}; actions in alphabetical order.
+        {action: {stage: the same, "n_rows"}}, "n_rows"}; actions in the order of `scoring`.
 
     Raises:
         PosefixError: a stage gives values that are not finite, or the wrong shape.
     """
-    actions = sorted(set(benchmark.action.tolist()))
+    actions = scoring.order(set(benchmark.action.tolist()))
     rows_of = {action: benchmark.action == action for action in actions}
     result: dict[str, Any] = {}
     per_action: dict[str, dict[str, Any]] = {a: {"n_rows": int(rows_of[a].sum())} for a in actions}
@@ -82,10 +85,8 @@ def evaluate(benchmark: Benchmark, stages: Mapping[str, Stage]) -> dict[str, Any
                 f"stage {name!r}: expected {benchmark.target.shape} finite values, got {poses.shape} "
                 f"with {int((~np.isfinite(poses)).sum())} that are not finite"
             )
-        values = {
-            k: metric(poses, benchmark.target, per_frame=True) for k, metric in PROTOCOL_METRICS.items()
-        }
-        result[name] = {k: float(v.mean()) for k, v in values.items()}
+        values = scoring.per_row(poses, benchmark.target)
+        result[name] = scoring.overall(values, rows_of)
         for action, rows in rows_of.items():
             per_action[action][name] = {k: float(v[rows].mean()) for k, v in values.items()}
     return {**result, "per_action": per_action, "n_rows": len(benchmark)}
@@ -164,9 +165,11 @@ def _in_chunks(predict: Callable[[Floats, slice], Floats], keypoints: Floats, ad
 def evaluate_cli(
     *,
     data: Annotated[list[Path], Parameter(consume_multiple=True, negative="")],
+    dataset: Dataset = "mocap17",
     split: Literal["train", "val", "test"] = "test",
     cameras: Cameras = "lab",
     input: Input = "gt",
+    keypoints: str | None = None,
     stage: StageName = "both",
     stride: int | None = None,
     steps: int = 2,
@@ -177,17 +180,21 @@ def evaluate_cli(
     json: Path | None = None,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
 ) -> dict[str, Any]:
-    """Measure the shipped networks on motion capture, by the open MOCAP17 protocol.
+    """Measure the shipped networks on motion capture, by the open MOCAP17 protocol or a published one.
 
     Prints MPJPE, P-MPJPE and N-MPJPE in millimetres, PCK150 and AUC in percent.
 
     Args:
-        data: mocap17 files; with both cmu and hdm05 their mean is given as "in_domain".
-        split: which part of the files.
-        cameras: lab (four Human3.6M-like cameras a frame) or wild (distance, lens, tilt and framing vary).
-        input: gt (exact 2D) or det (a simulated detector).
+        data: mocap17 files; with both cmu and hdm05 their mean is given as "in_domain". For another dataset the
+            folder with its converted files (docs/datasets.md).
+        dataset: mocap17, h36m (Human3.6M), 3dhp (MPI-INF-3DHP) or humaneva (HumanEva-I), each by its own protocol.
+        split: which part of the mocap17 files; the others have a test set of their own.
+        cameras: mocap17's: lab (four Human3.6M-like ones a frame) or wild (distance, lens, tilt and framing vary).
+        input: gt (exact 2D) or det (mocap17: a simulated detector; h36m: CPN).
+        keypoints: another 2D file of h36m or humaneva, by its ending: detectron_ft_h36m.
         stage: lifted, refined, or both.
-        stride: every how-manyth frame; by default 16 for files named like bandai, else 4.
+        stride: every how-manyth frame; by default 16 for mocap17 files named like bandai, 4 for others, 1 for the
+            other datasets.
         steps: denoising steps of the refiner.
         hypotheses: poses drawn per row; their mean is scored.
         seed: seed of the hypotheses.
@@ -198,10 +205,13 @@ def evaluate_cli(
     """
     _check_request(data, json)
     model = ModelSettings(steps, hypotheses, seed, resolve_device(device))
-    benchmarks = {}
-    for path in data:
-        whole = make_benchmark(load_mocap(path), split, cameras, input, stride)
-        benchmarks[path.stem] = (take_rows(whole, max_rows), len(whole))
+    scoring, wholes = MOCAP17, {}
+    if dataset == "mocap17":
+        for path in data:
+            wholes[path.stem] = make_benchmark(load_mocap(path), split, cameras, input, stride)
+    else:
+        wholes[dataset], scoring = load_published(dataset, data, split, cameras, input, keypoints, stride)
+    benchmarks = {k: (take_rows(b, max_rows), scoring.rows or len(b)) for k, b in wholes.items()}
     rows = sum(len(b) for b, _ in benchmarks.values()) * (2 if stage == "both" else 1)
     files = {}
     with _progress(rows, quiet) as advance:
@@ -213,7 +223,9 @@ def evaluate_cli(
                 "max_rows": max_rows,
                 "rows_in_protocol": total,
             }
-            files[name] = {**evaluate(benchmark, stages), "settings": settings, "weights": weights}
+            if dataset != "mocap17":
+                settings["mean_of"] = scoring.mean_of
+            files[name] = {**evaluate(benchmark, stages, scoring), "settings": settings, "weights": weights}
     report = combine(files)
     if json is not None:
         _write_json(json, report)
@@ -276,7 +288,7 @@ def _print_tables(files: Mapping[str, dict[str, Any]], in_domain: dict | None, j
         for action, figures in report["per_action"].items():
             _rows(table, action, figures, figures["n_rows"])
         table.add_section()
-        _rows(table, "all", report, report["n_rows"])
+        _rows(table, "mean" if s.get("mean_of") == "actions" else "all", report, report["n_rows"])
         console.print(table)
         if report["n_rows"] < s["rows_in_protocol"]:
             console.print(f"A quick look: {report['n_rows']} of the protocol's {s['rows_in_protocol']} rows.")

@@ -48,7 +48,8 @@ class Benchmark:
         frame: (R,) int, number of the row's frame among the n evaluated ones.
         exact: (R, 17, 2) float64, pixels without noise. For oracles and checks only.
         target_camera: (R, 17, 3) float64, camera metres, not root-relative. For oracles and checks only.
-        data, split, cameras, input, stride: what the rows were made from.
+        data, split, cameras, input, stride: what the rows were made from. `cameras` is "lab" or "wild", `input`
+            "gt" or "det"; the readers in `datasets` have other words for them.
     """
 
     keypoints: Array
@@ -61,8 +62,8 @@ class Benchmark:
     target_camera: Array
     data: str
     split: str
-    cameras: Cameras
-    input: Input
+    cameras: str
+    input: str
     stride: int
 
     def __len__(self) -> int:

@@ -1,9 +1,13 @@
 """Noise schedules as pure functions: K -> cumulative signal share abar_0 … abar_K (abar_0 = 1), float64.
 
-abar_k = prod (1 - beta_i). `relative_levels` turns one into the share of the full error present at step k.
+abar_k = prod (1 - beta_i). Two readings turn one into levels, the size of the error at each step, in which
+every sampler works: `relative_levels` (the full error is the lifter's) and `sigmas` (it is pure noise). The
+`…_steps` choose the steps that a sampler visits.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +34,14 @@ def relative_levels(abar: Array) -> Array:
     return noise / noise[-1]
 
 
+def sigmas(abar: Array) -> Array:
+    """(K + 1,) sigma_k = sqrt((1 - abar_k) / abar_k): noise over signal, what EDM (2022) calls sigma.
+
+    h_k = sqrt(abar_k) h_0 + sqrt(1 - abar_k) e, divided by its signal share, is h_0 + sigma_k e.
+    """
+    return np.sqrt((1 - abar) / abar)
+
+
 def shipped_levels(steps: int) -> Array:
     """(K + 1,) s_k of the schedule that ships: linear betas."""
     return relative_levels(linear(steps))
@@ -43,11 +55,43 @@ def ddim_steps(levels: Array, steps: int, start: int | None = None) -> list[int]
     first = len(levels) - 1 if start is None else start
     if not 1 <= steps <= first:
         raise ValueError(f"steps: expected 1 to {first}, got {steps}")
-    wanted = np.linspace(levels[first], 0.0, steps + 1)
+    return _nearest(levels, np.linspace(levels[first], 0.0, steps + 1), first)
+
+
+def index_steps(levels: Array, steps: int, start: int | None = None) -> list[int]:
+    """As `ddim_steps`, but even in the step's number (Song et al. 2021, "linear")."""
+    first = len(levels) - 1 if start is None else start
+    if not 1 <= steps <= first:
+        raise ValueError(f"steps: expected 1 to {first}, got {steps}")
+    return [round(first * (steps - i) / steps) for i in range(steps + 1)]
+
+
+def karras_steps(levels: Array, steps: int, start: int | None = None, rho: float = 7.0) -> list[int]:
+    """As `ddim_steps`, but spaced as EDM's equation 5, denser near 0, on the nearest of the K levels."""
+    first = len(levels) - 1 if start is None else start
+    if not 1 <= steps <= first:
+        raise ValueError(f"steps: expected 1 to {first}, got {steps}")
+    return _nearest(levels, np.append(karras(steps, levels[1], levels[first], rho), 0.0), first)
+
+
+def karras(steps: int, lowest: float, highest: float, rho: float = 7.0) -> Array:
+    """(steps,) noise levels from highest to lowest (Karras et al. 2022, equation 5, without its final 0)."""
+    ramp = np.linspace(0.0, 1.0, steps)
+    root = 1 / rho
+    return (highest**root + ramp * (lowest**root - highest**root)) ** rho
+
+
+def _nearest(levels: Array, wanted: Sequence[float] | Array, first: int) -> list[int]:
+    """Falling steps from `first` to 0 whose levels are nearest to the wanted ones."""
+    steps = len(wanted) - 1
     visited = [int(np.abs(levels - w).argmin()) for w in wanted]
+    visited[0] = first
     for i in range(1, steps + 1):  # near 0 neighbours could coincide
         visited[i] = min(visited[i], visited[i - 1] - 1)
     visited[-1] = 0
     for i in range(steps - 1, 0, -1):
         visited[i] = max(visited[i], visited[i + 1] + 1)
     return visited
+
+
+SCHEDULES: dict[str, Callable[[int], Array]] = {"linear": linear, "cosine": cosine}

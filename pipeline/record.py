@@ -46,6 +46,7 @@ def make_record(
         "weights_sha256": dict(weights),
         "frames": {name: getattr(summary, name) for name in counts},
         "interrupted": summary.signal is not None,
+        "ended_early": summary.ended_early,
         "error": summary.error,
         "seconds": round(summary.seconds, 3),
         "frames_per_s": round(summary.read / summary.seconds, 2) if summary.seconds else None,

@@ -65,7 +65,9 @@ def describe(summary: RunSummary, verbose: bool = False) -> str:
     lines = [f"{s.name}: {', '.join(counts)} ({rate})"]
     if s.signal is not None:
         lines.append(f"stopped by {signal.Signals(s.signal).name}: these files end where it was stopped")
-    elif not s.detected:
+    if s.ended_early is not None:
+        lines.append(f"warning: {s.ended_early}; these files end there")
+    if s.signal is None and not s.detected:
         lines.append("warning: no person found in any frame; all rows are `missing`")
     if verbose and s.read:
         spent = (f"{stage} {1000 * seconds / s.read:.1f}" for stage, seconds in s.stages.items())

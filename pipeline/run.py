@@ -66,6 +66,7 @@ class RunSummary:
         read: frames that were decoded. corrupt: frames that could not be.
         seconds: wall time. stages: seconds of work of each stage.
         signal: number of the signal that stopped the run, None when it ran to the end.
+        ended_early: why the source ended before its true end, None when nothing says that it did.
         error: what ended the run early, None when nothing did.
     """
 
@@ -79,6 +80,7 @@ class RunSummary:
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     signal: int | None = None
+    ended_early: str | None = None
     error: str | None = None
 
     @property
@@ -183,6 +185,7 @@ def run_video(
             raise
         finally:
             summary.signal, summary.corrupt = interrupt.signal, reader.corrupt_frames
+            summary.ended_early = reader.ended_early
             summary.seconds, summary.stages = time.perf_counter() - began, dict(clock.seconds)
             record = make_record(summary, settings, device, detector, estimator.weights, reader.info)
             with contextlib.suppress(PosefixError) if summary.error else contextlib.nullcontext():

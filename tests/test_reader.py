@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -175,83 +172,6 @@ def test_limits_keep_the_numbers_of_the_source(make_video):
         assert [f.index for f in reader] == indices[:3]
 
 
-LONG_VFR = np.cumsum(np.tile([0.02, 0.05, 0.035], 67))  # 7 s
-
-
-@pytest.fixture
-def grabs(monkeypatch) -> list[bool]:
-    """Grows by one with every frame that is decoded one by one."""
-    count: list[bool] = []
-
-    class Counting:
-        def __init__(self, *args):
-            self._capture = real(*args)
-
-        def __getattr__(self, name):
-            return getattr(self._capture, name)
-
-        def grab(self):
-            ok = self._capture.grab()
-            count.extend([ok] if ok else [])
-            return ok
-
-    real = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", Counting)
-    return count
-
-
-def contents(path: Path, **limits) -> list[tuple[int, float, bytes]]:
-    with open_source(path, **limits) as reader:
-        return [(f.index, f.time_s, f.image.tobytes()) for f in reader]
-
-
-@pytest.mark.parametrize(
-    ("name", "times", "how", "sought"),
-    [
-        ("cfr.mp4", np.arange(200) / 30, {"b_frames": 2}, True),
-        ("vfr.mp4", LONG_VFR, {"b_frames": 2}, True),
-        ("cfr.mkv", np.arange(200) / 30, {"b_frames": 2}, True),
-        # Without its list of key frames, seeking would go nowhere and decode from the middle.
-        ("no_cues.mkv", np.arange(200) / 30, {"codec": "mpeg4", "options": {"live": "1"}}, False),
-        ("no_key_list.ts", LONG_VFR, {"b_frames": 2}, False),
-        ("no_key_list.avi", np.arange(200) / 30, {"codec": "mpeg4"}, False),
-    ],
-)
-def test_a_late_start_gives_the_same_frames_without_decoding_those_before(
-    make_video, grabs, name, times, how, sought
-):
-    path = make_video(name, times=times, **how)
-    whole = contents(path)
-    for start_s in (3.0, whole[150][1], whole[150][1] + 1e-6, whole[-1][1]):
-        grabs.clear()
-        part = contents(path, start_s=start_s)
-        assert part == [frame for frame in whole if frame[1] >= start_s]
-        # One frame shows the size; those of the second before the start come along.
-        assert len(grabs) < len(part) + 40 if sought else len(grabs) >= len(whole)
-
-
-def test_where_times_all_but_repeat_a_late_start_decodes_through(make_video, grabs):
-    path = make_video(times=[k // 2 / 15 + k % 2 * 0.0004 for k in range(200)])
-    whole = contents(path)
-    grabs.clear()
-    part = contents(path, start_s=4.0)
-    assert part == [frame for frame in whole if frame[1] >= 4.0]
-    assert len(grabs) >= len(whole)
-
-
-def test_damage_before_a_late_start_does_not_shift_numbers(make_video):
-    path = make_video(times=LONG_VFR, b_frames=2)
-    data = bytearray(path.read_bytes())
-    for position, size in packets(path)[35:38]:
-        data[position : position + size] = b"\xff" * size
-    path.write_bytes(data)
-    whole = contents(path)
-    with open_source(path, start_s=4.0) as reader:
-        part = [(f.index, f.time_s, f.image.tobytes()) for f in reader]
-    assert part == [frame for frame in whole if frame[1] >= 4.0]
-    assert reader.corrupt_frames == 0  # of the part that was asked for
-
-
 def test_images_before_the_start_are_not_opened(tmp_path):
     folder = write_images(tmp_path / "shots")
     for k in range(1, 8):
@@ -267,65 +187,6 @@ def test_images_before_the_start_are_not_opened(tmp_path):
 def test_absurd_limits(make_video, limits):
     with pytest.raises(InputError, match=r"expected|choose times"):
         list(open_source(make_video(), **limits))
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-def test_video_behind_a_url(make_video):
-    path = make_video(times=VFR_TIMES, faststart=True)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(path.parent)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with open_source(f"http://127.0.0.1:{server.server_port}/clip.mp4") as reader:
-            frames = list(reader)
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert (reader.info.kind, reader.info.name, reader.info.live) == ("stream", "clip", False)
-    assert [f.index for f in frames] == list(range(len(VFR_TIMES)))
-    np.testing.assert_allclose([f.time_s for f in frames], VFR_TIMES, atol=1e-4)
-
-
-def test_a_camera_is_timed_by_its_arrivals(monkeypatch):
-    class Camera:
-        """Three pictures without a time, as cheap cameras send them, then nothing."""
-
-        sent = 0
-
-        def __init__(self, *args):
-            pass
-
-        def isOpened(self):
-            return True
-
-        def get(self, prop):
-            return -1.0
-
-        def set(self, *args):
-            return False
-
-        def grab(self):
-            Camera.sent += 1
-            return Camera.sent <= 3
-
-        def retrieve(self):
-            return True, np.full((4, 6), 70 << 8, np.uint16)
-
-        def release(self):
-            Camera.sent = -1
-
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    with open_source(0) as reader:
-        frames = list(reader)
-    assert (reader.info.kind, reader.info.name, reader.info.live) == ("camera", "camera0", True)
-    assert reader.info.fps is None and reader.info.n_frames is None
-    times = [f.time_s for f in frames]
-    assert [f.index for f in frames] == [0, 1, 2] and times == sorted(set(times)) and times[0] == 0.0
-    assert all(f.image.shape == (4, 6, 3) and (f.image == 70).all() for f in frames)
-    assert Camera.sent == -1  # released
 
 
 # --- images ---------------------------------------------------------------------------------------

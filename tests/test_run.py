@@ -11,11 +11,12 @@ import av
 import numpy as np
 import pytest
 from fakes import FakeDetector, FakeEstimator, install_detector, install_fakes, write_clip
-from posefix.pipeline import reader
+from posefix.pipeline import capture
 from posefix.pipeline import run as run_module
 from posefix.pipeline.channels import Channel, Stages, Stopped
 from posefix.pipeline.interrupt import Interrupt
 from posefix.pipeline.reader import FrameReader
+from posefix.pipeline.report import describe
 from posefix.pipeline.run import in_batches, run_video
 from posefix.pipeline.settings import Settings
 from posefix.skeleton.errors import InputError, OutputError
@@ -79,7 +80,7 @@ def test_the_record_says_what_was_done(tmp_path, clip, estimator):
     assert record["frames"] == {"read": 27, "detected": 12, "interpolated": 3, "missing": 12, "corrupt": 0}
     assert record["weights_sha256"] == estimator.weights
     assert record["detector"] == {"name": "fake", "layout": "h36m17"}
-    assert record["interrupted"] is False and record["error"] is None
+    assert record["interrupted"] is False and record["error"] is None and record["ended_early"] is None
     assert {"read", "detect", "estimate", "csv"} <= set(record["stage_seconds"])
     assert record["versions"]["numpy"] == np.__version__
     assert not (tmp_path / "out" / "clip_pose.mp4").exists()
@@ -138,15 +139,29 @@ def test_start_end_and_max_frames_keep_the_numbers_of_the_source(tmp_path, clip,
 def test_rows_of_a_late_start_are_those_of_reading_through(tmp_path, estimator, monkeypatch):
     clip = str(write_clip(tmp_path / "long.mp4", [100 + k % 40 for k in range(180)]))
     sought = []
-    jump = reader._Capture._jump
-    monkeypatch.setattr(reader._Capture, "_jump", lambda *args: sought.append(jump(*args)) or sought[-1])
+    jump = capture.Capture._jump
+    monkeypatch.setattr(capture.Capture, "_jump", lambda *args: sought.append(jump(*args)) or sought[-1])
     written = set()
     for name, seek_from_s in (("sought", 2.0), ("through", np.inf)):
-        monkeypatch.setattr(reader, "_SEEK_FROM_S", seek_from_s)
+        monkeypatch.setattr(capture, "_SEEK_FROM_S", seek_from_s)
         run_video(clip, settings(tmp_path, output=tmp_path / name, start=4.0, render=False))
         written.add((tmp_path / name / "long_3d.csv").read_bytes())
     assert sought == [True] and len(written) == 1
     assert [int(r["frame"]) for r in rows(tmp_path / "sought" / "long_3d.csv")] == list(range(120, 180))
+
+
+def test_a_source_that_stops_sending_is_finished_and_said_so(tmp_path, clip, estimator, monkeypatch):
+    monkeypatch.setattr(capture.Capture, "ended_early", "the stream stopped sending")
+    summary = run_video(clip, settings(tmp_path))
+    assert summary.exit_code == 0 and len(summary.files) == 4
+    assert len(rows(tmp_path / "out" / "clip_3d.csv")) == len(LEVELS)
+    record = json.loads((tmp_path / "out" / "clip_run.json").read_text())
+    assert record["ended_early"] == "the stream stopped sending" and record["error"] is None
+    lines = describe(summary).splitlines()
+    assert lines[1] == "warning: the stream stopped sending; these files end there"
+    # The source has not ended where the run did.
+    summary = run_video(clip, settings(tmp_path, max_frames=3, overwrite=True))
+    assert summary.ended_early is None and "stopped" not in describe(summary)
 
 
 def test_nobody_in_the_clip_writes_files_and_exits_6(tmp_path, estimator):

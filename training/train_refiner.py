@@ -32,7 +32,7 @@ from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
 from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_sets
 
-REFINER_BUDGET = TrainConfig(samples=1_600_000, batch=256, lr=7e-4, warmup=150, validate_every=200_000)
+REFINER_BUDGET = TrainConfig(samples=1_500_000, batch=256, lr=7e-4, warmup=150, validate_every=150_000)
 # The lifter and its folds see AugmentConfig(); the refiner also bodies beyond it, on which they err as on strangers.
 REFINER_AUGMENT = AugmentConfig(odd_body=0.5, other_skeleton=0.3)
 MIXTURE_SAMPLES = 8_192

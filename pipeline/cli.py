@@ -45,8 +45,10 @@ Exit codes:
   1 unexpected error            5 weights missing or damaged
   2 bad input or usage          6 no person found (files are written)
   3 cannot write the output     130 stopped by Ctrl-C (files are finished)"""
+# What posefix is compared with; `posefix train NAME` for each. Listed here, so that help imports no network.
+SYSTEMS = ("regressor", "stacked", "diffpose", "diffupose", "e533", "cce", "cce-cag")
 USAGE = """Usage: posefix VIDEO... [OPTIONS]
-       posefix train lifter|refiner [OPTIONS]
+       posefix train lifter|refiner|SYSTEM [OPTIONS]
        posefix eval [OPTIONS]
        posefix data convert IN OUT [OPTIONS]"""
 
@@ -70,6 +72,12 @@ train = App(
 app.command(train)
 train.command("posefix.training.cli:train_lifter", name="lifter", help="Train the 2D-to-3D lifter.")
 train.command("posefix.training.cli:train_refiner", name="refiner", help="Train the diffusion refiner.")
+train.command(
+    "posefix.training.cli:train_lifter", name="graformer", help="The lifter alone, as a system to compare."
+)
+for _name in SYSTEMS:
+    _function = f"posefix.training.cli:train_{_name.replace('-', '_')}"
+    train.command(_function, name=_name, help=f"Train the system {_name}, to compare.")
 app.command(
     "posefix.training.evaluate:evaluate_cli",
     name="eval",
@@ -250,7 +258,7 @@ def _report(error: Exception, verbose: bool) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the `posefix` command; ends the process with the exit code."""
+    """Run the command line, by default that of the process, and end the process with the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(call(words))
 

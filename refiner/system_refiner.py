@@ -145,7 +145,8 @@ class SystemRefiner:
         if not s.flip:
             return out
         straight, mirrored = np.split(out, 2)
-        return (straight + mirrored[:, :, H36M17.flip_order] * MIRROR_STATE[2:]) / 2
+        mean = (straight + mirrored[:, :, H36M17.flip_order] * MIRROR_STATE[2:]) / 2
+        return mean.astype(np.float32)
 
     def _both(self, state: Tensor) -> Tensor:
         """(G, H, 17, 5) -> (2G, H, 17, 5): as it is and, where flips are averaged, mirrored."""

@@ -1,8 +1,9 @@
-"""`posefix train lifter` and `posefix train refiner`."""
+"""`posefix train lifter`, `posefix train refiner` and `posefix train NAME` for the systems compared."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -132,6 +133,91 @@ def train_refiner(
         diffusion, pull = choose(network, mixture, diffusion, base, data, run, place)
         export_refiner(network, mixture, diffusion, pull, export)
         print(f"weights: {export}")
+
+
+def _system_command(name: str) -> Callable[..., None]:
+    """`posefix train NAME`."""
+
+    def train(
+        *,
+        data: Path,
+        run: Path | None = None,
+        lifter: Path = Path("runs/lifter"),
+        folds: Path | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        device: DeviceName = "cpu",
+        noise: Literal["mixture", "gaussian"] | None = None,
+        components: int | None = None,
+        diffusion_steps: int | None = None,
+        schedule: Literal["linear", "cosine"] | None = None,
+        spread: float | None = None,
+        target: Literal["noise", "previous", "pose"] | None = None,
+        sampler: Literal["ddim", "ddpm", "heun"] | None = None,
+        ddim_steps: int | None = None,
+        hypotheses: int | None = None,
+        churn: float | None = None,
+        loss: Literal["mse", "l1", "mpjpe"] | None = None,
+        guide: bool | None = None,
+        stack: int | None = None,
+        flip: bool | None = None,
+    ) -> None:
+        """Train a system of the comparison on top of a trained lifter. Stopped runs resume.
+
+        Options that are not given are as the system's paper has them. The budget is common to all.
+
+        Args:
+            data: folder with the mocap17 files (see docs/training.md).
+            run: run folder: settings, curves, checkpoints; by default runs/NAME.
+            lifter: run folder of the trained lifter, or a folder of weights.
+            folds: folder of the two lifters that leave out half of the people; by default beside the
+                lifter's. Trained first where they are not there yet.
+            samples: training budget.
+            seed: of everything random.
+            device: where the training runs; auto takes the fastest there is.
+            noise: mixture fitted to the lifter's errors, or Gaussian (the standard diffusion).
+            components: of the mixture (M).
+            diffusion_steps: steps of the diffusion (K).
+            schedule: of the noise.
+            spread: of the drawn starts against the lifter's own error.
+            target: what is learnt: the noise, the previous state, or the pose.
+            sampler: used by default when the system is evaluated.
+            ddim_steps: network calls for each hypothesis, by default, when it is evaluated.
+            hypotheses: drawn by default when it is evaluated (N).
+            churn: noise that heun adds on its way (S_churn).
+            loss: mean square, mean absolute, or joint distances.
+            guide: the context guidance (CAG).
+            stack: denoisers in a row (stacked).
+            flip: mirror images in training and averaging over them afterwards.
+        """
+        from .curves import plot_curves
+        from .systems import with_options
+        from .train_system import SYSTEM_BUDGET, train_on_mocap
+
+        options = {
+            "noise": noise, "components": components, "diffusion_steps": diffusion_steps,
+            "schedule": schedule, "spread": spread, "target": target, "sampler": sampler,
+            "ddim_steps": ddim_steps, "hypotheses": hypotheses, "churn": churn, "loss": loss,
+            "guide": guide, "stack": stack, "flip": flip,
+        }  # fmt: skip
+        place = _checked(data, samples, seed, device)
+        folder = run or Path("runs") / name
+        budget = replace(SYSTEM_BUDGET, samples=samples or SYSTEM_BUDGET.samples, seed=seed)
+        config = with_options(name, options)
+        train_on_mocap(name, config, data, lifter, folds or lifter.parent, folder, budget, place)
+        baseline = json.loads((folder / "lifted.json").read_text(encoding="utf-8"))
+        print(f"curves: {plot_curves(folder, baseline)}")
+
+    return train
+
+
+train_regressor = _system_command("regressor")
+train_stacked = _system_command("stacked")
+train_diffpose = _system_command("diffpose")
+train_diffupose = _system_command("diffupose")
+train_e533 = _system_command("e533")
+train_cce = _system_command("cce")
+train_cce_cag = _system_command("cce-cag")
 
 
 def _checked(data: Path, samples: int | None, seed: int, device: DeviceName) -> str:

@@ -96,7 +96,7 @@ class DiffuPose(nn.Module):
             for _ in range(c.layers)
         )
         time = c.channels // 2
-        self.sinusoid = c.channels // 8
+        self.sinusoid = max(8, c.channels // 8)
         self.step = nn.Sequential(nn.Linear(self.sinusoid, time), nn.GELU(), nn.Linear(time, time))
         self.before, self.after = StepScale(c.channels, time), StepScale(c.channels, time)
         self.non_local = Attention(c.channels, heads=1)

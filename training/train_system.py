@@ -42,7 +42,7 @@ from .train_refiner import REFINER_AUGMENT, SHIPPED_SHARE, OutOfFold, fit_errors
 # The common budget of the comparison; what differs between systems is in their SystemConfig.
 SYSTEM_BUDGET = TrainConfig(samples=600_000, batch=256, lr=7e-4, warmup=150, validate_every=100_000)
 SYSTEM_FILE, LIFTER_FILE, NOISE_FILE = "system.json", "lifter.safetensors", "noise.safetensors"
-VALIDATION_CALLS, VALIDATION_STRIDE = 5, 24
+VALIDATION_CALLS, VALIDATION_STRIDE = 10, 24
 # DiffuPose, after its code: 1 trunk and hips, 2 knees, elbows and nose, 4 wrists and ankles.
 LIMB_WEIGHTS = torch.tensor([1, 1, 2, 4, 1, 2, 4, 1, 1, 2, 1, 1, 2, 4, 1, 2, 4], dtype=torch.float32)
 

@@ -59,6 +59,7 @@ app = App(
     help_format="plaintext",
     help_epilogue=EXAMPLES,
     version=lambda: f"posefix {package_version('posefix')}",
+    suppress_keyboard_interrupt=False,  # else it ends without a word
 )
 # Lazy: named, not imported, so that the help of the main job does not wait for what trains.
 train = App(

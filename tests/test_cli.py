@@ -141,6 +141,15 @@ def test_ctrl_c_while_the_networks_load_writes_nothing_and_starts_no_other_clip(
     assert not list(tmp_path.glob("*_posefix"))
 
 
+def test_ctrl_c_in_a_sub_command_is_one_line(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("posefix.training.cli.train_lifter", interrupted)
+    assert call(["train", "lifter"]) == 130
+    assert capsys.readouterr() == ("", "posefix: stopped\n")
+
+
 def test_a_glob_names_several_clips(tmp_path, estimator):
     for name in ("a", "b"):
         write_clip(tmp_path / f"{name}.mp4", [100])
@@ -187,6 +196,33 @@ fakes.FakeDetector.detect = slow
 from posefix.pipeline.cli import main
 main(["clip.mp4", "--detector", "fake", "--device", "cpu", "--batch-size", "2"])
 """
+
+
+START = """
+import sys
+from posefix.pipeline.entry import main
+print("here", flush=True)
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(
+    ("words", "after_s"),
+    [*((["clip.mp4"], s) for s in (0.01, 0.05, 0.15, 0.3)), (["train", "lifter", "--data", "none"], 0.01)],
+)
+def test_ctrl_c_while_the_program_loads_is_one_line(tmp_path, words, after_s):
+    write_clip(tmp_path / "clip.mp4", [100] * 300)
+    command = [sys.executable, "-c", START, *words]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err and len(err.splitlines()) == 1 and "stopped" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

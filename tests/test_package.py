@@ -157,7 +157,7 @@ def test_wheel_holds_all_code_and_weights(wheel: zipfile.ZipFile) -> None:
 
 def test_wheel_gives_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:
     read = {name.split("dist-info/")[1]: name for name in wheel.namelist() if "dist-info/" in name}
-    assert "posefix = posefix.pipeline.cli:main" in wheel.read(read["entry_points.txt"]).decode()
+    assert "posefix = posefix.pipeline.entry:main" in wheel.read(read["entry_points.txt"]).decode()
     assert b"MIT License" in wheel.read(read["licenses/LICENSE"])
 
 

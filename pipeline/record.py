@@ -34,7 +34,7 @@ def make_record(
     info: SourceInfo,
 ) -> dict[str, Any]:
     """The content of NAME_run.json; its keys are described in the data dictionary of the documentation."""
-    counts = ("read", "detected", "interpolated", "missing", "corrupt")
+    counts = ("read", "detected", "interpolated", "missing", "without_3d", "corrupt")
     return {
         "posefix": package_version("posefix"),
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -69,6 +69,10 @@ def describe(summary: RunSummary, verbose: bool = False) -> str:
         lines.append(f"warning: {s.ended_early}; these files end there")
     if s.signal is None and not s.detected:
         lines.append("warning: no person found in any frame; all rows are `missing`")
+    if s.without_3d:
+        lines.append(
+            f"warning: no 3D in {s.without_3d} frames: both hips are hidden there, and 3D is relative to them"
+        )
     if verbose and s.read:
         spent = (f"{stage} {1000 * seconds / s.read:.1f}" for stage, seconds in s.stages.items())
         lines.append(f"  ms a frame in each stage: {', '.join(spent)}")

@@ -63,6 +63,7 @@ class RunSummary:
     Attributes:
         name: the clip's short name. paths: where its files are.
         detected, interpolated, missing: frames by the best status of anybody in them.
+        without_3d: frames with somebody of whom there is no 3D, because both hips are hidden.
         read: frames that were decoded. corrupt: frames that could not be.
         seconds: wall time. stages: seconds of work of each stage.
         signal: number of the signal that stopped the run, None when it ran to the end.
@@ -76,6 +77,7 @@ class RunSummary:
     detected: int = 0
     interpolated: int = 0
     missing: int = 0
+    without_3d: int = 0
     corrupt: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
@@ -101,6 +103,7 @@ class RunSummary:
         order: tuple[Status, ...] = ("detected", "interpolated", "missing")
         best = next((status for status in order if status in found), "missing")
         setattr(self, best, getattr(self, best) + 1)
+        self.without_3d += any(p.pose2d is not None and p.pose3d is None for p in poses.people)
 
 
 def load_estimator(settings: Settings, device: str) -> Estimator:

@@ -220,7 +220,7 @@ def test_ctrl_c_while_the_program_loads_is_one_line(tmp_path, words, after_s):
     assert process.stdout is not None and process.stdout.readline() == "here\n"
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err and len(err.splitlines()) == 1 and "stopped" in err
 

@@ -6,6 +6,7 @@ import csv
 import json
 import signal
 import threading
+from typing import ClassVar
 
 import av
 import numpy as np
@@ -14,11 +15,13 @@ from fakes import FakeDetector, FakeEstimator, install_detector, install_fakes, 
 from posefix.pipeline import capture
 from posefix.pipeline import run as run_module
 from posefix.pipeline.channels import Channel, Stages, Stopped
+from posefix.pipeline.estimate import PoseEstimator
 from posefix.pipeline.interrupt import Interrupt
 from posefix.pipeline.reader import FrameReader
 from posefix.pipeline.report import describe
 from posefix.pipeline.run import in_batches, run_video
 from posefix.pipeline.settings import Settings
+from posefix.skeleton import H36M17
 from posefix.skeleton.errors import InputError, OutputError
 
 LEVELS = [100] * 5 + [0] * 3 + [140] * 4 + [0] * 12 + [120] * 3
@@ -77,7 +80,14 @@ def test_the_record_says_what_was_done(tmp_path, clip, estimator):
     run_video(clip, settings(tmp_path, seed=7, render=False))
     record = json.loads((tmp_path / "out" / "clip_run.json").read_text())
     assert record["seed"] == record["settings"]["seed"] == 7 and record["device"] == "cpu"
-    assert record["frames"] == {"read": 27, "detected": 12, "interpolated": 3, "missing": 12, "corrupt": 0}
+    assert record["frames"] == {
+        "read": 27,
+        "detected": 12,
+        "interpolated": 3,
+        "missing": 12,
+        "without_3d": 0,
+        "corrupt": 0,
+    }
     assert record["weights_sha256"] == estimator.weights
     assert record["detector"] == {"name": "fake", "layout": "h36m17"}
     assert record["interrupted"] is False and record["error"] is None and record["ended_early"] is None
@@ -148,6 +158,38 @@ def test_rows_of_a_late_start_are_those_of_reading_through(tmp_path, estimator, 
         written.add((tmp_path / name / "long_3d.csv").read_bytes())
     assert sought == [True] and len(written) == 1
     assert [int(r["frame"]) for r in rows(tmp_path / "sought" / "long_3d.csv")] == list(range(120, 180))
+
+
+def test_hips_that_are_never_seen_give_2d_without_3d_and_a_warning(tmp_path, estimator, monkeypatch):
+    hips = [H36M17.joints.index(name) for name in ("Hip", "RHip", "LHip")]
+    whole = FakeDetector.detect
+
+    def behind_a_desk(self, frame):
+        poses = whole(self, frame)
+        for pose in poses:
+            pose.scores[hips] = 0.02
+        return poses
+
+    class Lifter:
+        weights: ClassVar[dict[str, str]] = {}
+
+        def __call__(self, points, seen):
+            return np.zeros((len(points), 17, 3), np.float32)
+
+    monkeypatch.setattr(FakeDetector, "detect", behind_a_desk)
+    clip = str(write_clip(tmp_path / "desk.mp4", [100] * 3 + [0] * 20))
+    summary = run_video(clip, settings(tmp_path), estimator=PoseEstimator(Lifter(), None, 1.75, 8))
+    assert summary.exit_code == 0 and (summary.detected, summary.without_3d) == (3, 3)
+    assert "warning: no 3D in 3 frames: both hips are hidden" in describe(summary)
+    flat, wide = (rows(tmp_path / "out" / f"desk_{end}.csv") for end in ("2d", "3d"))
+    assert [r["status"] for r in flat] == [r["status"] for r in wide] == ["detected"] * 3 + ["missing"] * 20
+    for two, three in zip(flat[:3], wide[:3], strict=True):
+        for joint in H36M17.joints:
+            assert {three[f"{joint}_{f}"] for f in ("x", "y", "z", "std")} == {""}
+            assert three[f"{joint}_score"] == two[f"{joint}_score"] != ""
+            assert (two[f"{joint}_x"] == "") == (joint in ("Hip", "RHip", "LHip"))
+    record = json.loads((tmp_path / "out" / "desk_run.json").read_text())
+    assert record["frames"]["without_3d"] == 3
 
 
 def test_a_source_that_stops_sending_is_finished_and_said_so(tmp_path, clip, estimator, monkeypatch):

@@ -104,6 +104,14 @@ def test_hidden_joints_are_empty_but_keep_their_score(tmp_path):
     assert [row[f"RAnkle_{f}"] for f in ("x", "y", "score")] == ["", "", "0.188"]
 
 
+def test_a_person_without_3d_keeps_the_scores(tmp_path):
+    with Csv3DSink(tmp_path / "3.csv") as sink:
+        sink.write(FramePoses(0, 0.0, (Person(0, "detected", person().pose2d),)))
+    (row,) = read(tmp_path / "3.csv")
+    assert row["status"] == "detected" and row["LHip_score"] == "0.250"
+    assert {row[f"{j}_{f}"] for j in H36M17.joints for f in ("x", "y", "z", "std")} == {""}
+
+
 def test_no_negative_zero_and_no_exponent(tmp_path):
     tiny = Pose3D(np.full((17, 3), -1e-9), np.full(17, 1e-12))
     pixels = Pose2D(np.full((17, 2), -1e-4), np.zeros(17))

@@ -120,13 +120,14 @@ class Csv3DSink(_CsvSink):
     decimals = (5, 5, 5, 3, 5)
 
     def _values(self, person: Person) -> npt.NDArray[np.float64] | None:
-        pose = person.pose3d
-        if pose is None:
+        pose, seen = person.pose3d, person.pose2d
+        if pose is None and seen is None:
             return None
-        joints = pose.joints.astype(np.float64)
+        unknown = np.full((len(H36M17.joints), 3), np.nan)
+        joints, std = (unknown, unknown[:, 0]) if pose is None else (pose.joints, pose.std)  # no hips: no 3D
         hidden = ~np.isfinite(joints).all(axis=1)
-        scores = np.full(len(joints), np.nan) if person.pose2d is None else person.pose2d.scores
-        values = np.column_stack([joints, scores, pose.std]).astype(np.float64)
+        scores = unknown[:, 0] if seen is None else seen.scores
+        values = np.column_stack([joints, scores, std]).astype(np.float64)
         values[hidden, :3] = values[hidden, 4] = np.nan  # the score stays
         return values
 

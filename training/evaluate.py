@@ -110,7 +110,10 @@ class ModelSettings:
 
 
 def load_stages(
-    stage: StageName, settings: ModelSettings, advance: Advance = lambda rows: None
+    stage: StageName,
+    settings: ModelSettings,
+    advance: Advance = lambda rows: None,
+    folder: Path | None = None,
 ) -> tuple[dict[str, Stage], dict[str, str]]:
     """The shipped networks as stages, and their weights' sha256 by file name.
 
@@ -118,6 +121,7 @@ def load_stages(
         stage: "lifted", "refined" or "both".
         settings: how to run them.
         advance: called with the number of rows done, for a progress bar.
+        folder: of other weights, as `posefix train … --export` writes them.
 
     Raises:
         WeightsError: as the networks' `load`.
@@ -125,20 +129,32 @@ def load_stages(
     # Here, not at the top: torch and the networks load slowly, and scoring alone needs neither.
     from ..lifter import Lifter
 
-    lifter = Lifter.load(settings.device)
+    other: dict[str, Any] = {} if folder is None else {"weights": folder}
+    lifter = Lifter.load(settings.device, **other)
+    refiner, weights = None, dict(getattr(lifter, "weights", {}))
+    if stage in ("refined", "both"):
+        from ..refiner import Refiner
+
+        refiner = Refiner.load(settings.device, settings.steps, settings.hypotheses, settings.seed, **other)
+        weights |= getattr(refiner, "weights", {})
+    return stages_of(stage, lifter, refiner, advance), weights
+
+
+def stages_of(
+    stage: StageName,
+    lifter: Callable[[Floats, npt.NDArray[np.bool_]], Floats],
+    refiner: Callable[..., tuple[Floats, Floats]] | None,
+    advance: Advance,
+) -> dict[str, Stage]:
+    """A lifter and, beyond "lifted", a refiner (`refiner.Refiner`'s call) as stages."""
 
     def lift(keypoints: Floats, rows: slice) -> Floats:
         return lifter(keypoints[rows], np.ones(keypoints[rows].shape[:2], dtype=bool))
 
     stages: dict[str, Stage] = {}
-    weights = dict(getattr(lifter, "weights", {}))
     if stage in ("lifted", "both"):
         stages["lifted"] = lambda keypoints, _: _in_chunks(lift, keypoints, advance)
-    if stage in ("refined", "both"):
-        from ..refiner import Refiner
-
-        refiner = Refiner.load(settings.device, settings.steps, settings.hypotheses, settings.seed)
-        weights |= getattr(refiner, "weights", {})
+    if refiner is not None and stage in ("refined", "both"):
 
         def refine(keypoints: Floats, rows: slice) -> Floats:
             lifted = lift(keypoints, rows)
@@ -150,7 +166,7 @@ def load_stages(
             return mean
 
         stages["refined"] = lambda keypoints, _: _in_chunks(refine, keypoints, advance)
-    return stages, weights
+    return stages
 
 
 def _in_chunks(predict: Callable[[Floats, slice], Floats], keypoints: Floats, advance: Advance) -> Floats:
@@ -172,8 +188,13 @@ def evaluate_cli(
     keypoints: str | None = None,
     stage: StageName = "both",
     stride: int | None = None,
-    steps: int = 2,
-    hypotheses: int = 5,
+    system: str | None = None,
+    run: Path | None = None,
+    steps: Annotated[int | None, Parameter(name=["--steps", "--ddim-steps"])] = None,
+    hypotheses: int | None = None,
+    sampler: Literal["ddim", "ddpm", "heun"] | None = None,
+    churn: float | None = None,
+    flip: bool | None = None,
     seed: int = 0,
     device: DeviceName = "auto",
     max_rows: int | None = None,
@@ -195,8 +216,14 @@ def evaluate_cli(
         stage: lifted, refined, or both.
         stride: every how-manyth frame; by default 16 for mocap17 files named like bandai, 4 for others, 1 for the
             other datasets.
-        steps: denoising steps of the refiner.
-        hypotheses: poses drawn per row; their mean is scored.
+        system: what to measure: posefix, graformer (the lifter alone) or another that `posefix train` lists. Named,
+            its frames a second are measured, too, one frame at a time.
+        run: its run folder; for posefix a folder of weights, by default the shipped ones.
+        steps: denoising steps of the refiner (2); of another system network calls for each hypothesis.
+        hypotheses: poses drawn per row (5); their mean is scored.
+        sampler: of a system other than posefix; by default, as the other options, what it was trained with.
+        churn: noise that the sampler heun adds on its way.
+        flip: average with the mirror image, in lifter and refiner.
         seed: seed of the hypotheses.
         device: where the networks run; auto takes the fastest there is.
         max_rows: only so many rows of each file, evenly spread, for a quick look; the JSON says so.
@@ -204,7 +231,11 @@ def evaluate_cli(
         quiet: no progress bar and no table.
     """
     _check_request(data, json)
-    model = ModelSettings(steps, hypotheses, seed, resolve_device(device))
+    place = resolve_device(device)
+    options = {
+        "steps": steps, "hypotheses": hypotheses, "sampler": sampler, "churn": churn, "flip": flip,
+    }  # fmt: skip
+    load = prepare(system, run, options, seed, place)
     scoring, wholes = MOCAP17, {}
     if dataset == "mocap17":
         for path in data:
@@ -215,23 +246,57 @@ def evaluate_cli(
     rows = sum(len(b) for b, _ in benchmarks.values()) * (2 if stage == "both" else 1)
     files = {}
     with _progress(rows, quiet) as advance:
-        stages, weights = load_stages(stage, model, advance)
+        stages, weights, how = load(stage, advance)
+        speed = {}
+        if system is not None:
+            from .evaluate_system import measure_speed
+
+            stages_of_one, *_ = load(stage, lambda rows: None)
+            speed = {"speed": measure_speed(stages_of_one, next(iter(wholes.values())), place)}
         for name, (benchmark, total) in benchmarks.items():
             settings = {
                 **{k: getattr(benchmark, k) for k in ("data", "split", "cameras", "input", "stride")},
-                **asdict(model),
+                **how,
                 "max_rows": max_rows,
                 "rows_in_protocol": total,
             }
             if dataset != "mocap17":
                 settings["mean_of"] = scoring.mean_of
             files[name] = {**evaluate(benchmark, stages, scoring), "settings": settings, "weights": weights}
+            files[name] |= speed
     report = combine(files)
     if json is not None:
         _write_json(json, report)
     if not quiet:
         _print_tables(files, report.get("in_domain"), json)
     return report
+
+
+Load = Callable[[StageName, Advance], tuple[dict[str, Stage], dict[str, str], dict[str, Any]]]
+
+
+def prepare(system: str | None, run: Path | None, options: Mapping[str, Any], seed: int, device: str) -> Load:
+    """What loads the named system's stages, their weights' sha256, and how they run for the JSON.
+
+    Raises InputError: options that the system does not have, before anything is loaded.
+    """
+    if system not in (None, "posefix"):
+        from .evaluate_system import prepare_system
+
+        return prepare_system(system, run, options, seed, device)
+    given = {key: value for key, value in options.items() if value is not None}
+    model = ModelSettings(given.pop("steps", 2), given.pop("hypotheses", 5), seed, device)
+    if given:
+        raise InputError(f"--{next(iter(given))}: posefix has no such option; --system names another")
+    named = {} if system is None else {"system": system, "run": None if run is None else str(run)}
+    if run is not None and system is None:
+        raise InputError("--run: --system tells what it is a run of")
+
+    def load(stage: StageName, advance: Advance):
+        found = load_stages(stage, model, advance, *([] if run is None else [run]))
+        return *found, {**asdict(model), **named}
+
+    return load
 
 
 def combine(files: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

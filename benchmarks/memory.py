@@ -8,15 +8,14 @@ is the most the process ever held resident, the networks and libraries included.
 
 from __future__ import annotations
 
-import json as jsonlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import cyclopts
 from clips import looped_clip, source_or_sample
+from command import run, write_json
 from posefix.skeleton.errors import PosefixError
 
 MOST_RATIO = 1.1
@@ -74,13 +73,8 @@ def memory(
         print(f"{report[key]['seconds']:g} s: peak {report[key]['peak_mib']:.0f} MiB")
     holds = "holds" if report["ratio"] <= MOST_RATIO else "does NOT hold"
     print(f"ratio {report['ratio']:.3f}, at most {MOST_RATIO}: {holds}")
-    if json is not None:
-        json.write_text(jsonlib.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(report, json)
 
 
 if __name__ == "__main__":
-    try:
-        cyclopts.App(result_action="return_none", default_command=memory)()
-    except PosefixError as error:
-        print(f"memory: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run(memory)

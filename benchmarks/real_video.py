@@ -12,8 +12,6 @@ limb joints (hips, knees, ankles, shoulders, elbows, wrists), in mm, per clip an
 
 from __future__ import annotations
 
-import json as jsonlib
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import cyclopts
 import numpy as np
+from command import run, write_json
 from posefix.detectors.base import create_detector
 from posefix.pipeline.reader import open_source
 from posefix.skeleton import BLAZEPOSE33, H36M17, Frame, Pose2D
@@ -241,14 +239,9 @@ def real_video(
     print_table(clips, mean)
     settings = {"device": device, "steps": steps, "hypotheses": hypotheses, "seed": seed}
     report = {"clips": clips, "mean": mean, "settings": settings}
-    if json is not None:
-        json.write_text(jsonlib.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(report, json)
     return report
 
 
 if __name__ == "__main__":
-    try:
-        cyclopts.App(result_action="return_none", default_command=real_video)()
-    except PosefixError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    run(real_video)

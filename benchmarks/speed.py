@@ -12,21 +12,19 @@ Every measurement runs in a process of its own; they take turns, and the median 
 
 from __future__ import annotations
 
-import json as jsonlib
 import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cyclopts
 import numpy as np
 from clips import scaled_clip, source_or_sample
+from command import run, write_json
 from posefix.detectors import create_detector
 from posefix.pipeline.reader import open_source
 from posefix.pipeline.settings import Settings
@@ -191,13 +189,8 @@ def speed(
         report = measure(clip, repeats, device, cores or None, poses)
     report["video"] = video.name if video else "sample"
     print_table(report)
-    if json is not None:
-        json.write_text(jsonlib.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(report, json)
 
 
 if __name__ == "__main__":
-    try:
-        cyclopts.App(result_action="return_none", default_command=speed)()
-    except PosefixError as error:
-        print(f"speed: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run(speed)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from ...skeleton.errors import InputError, OutputError
+from .motions import Naming, convert_motions
+from .to_mocap17 import Floor, MotionConfig, Up
 from .tree import save_tree
 from .unpickle import is_pickled, load_pickled
 
@@ -23,19 +25,49 @@ def convert(
     target: Path,
     /,
     *,
+    split: Literal["train", "val", "test"] = "train",
+    name: str | None = None,
+    names: str | None = None,
+    subject: str | None = None,
+    action: str | None = None,
+    unit: float | None = None,
+    up: Up = "auto",
+    fps: float | None = None,
+    floor: Floor = "auto",
+    swap_sides: Annotated[bool, Parameter(negative="")] = False,
     trust_pickle: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Turn a published dataset into files that open without unpickling.
+    """Turn published datasets and motion capture files into posefix's own.
+
+    A pickled .npz file becomes one that opens without unpickling. Motion capture (BVH, or ASF/AMC) becomes a
+    mocap17 file to train on. docs/datasets.md tells more.
 
     Args:
-        source: a pickled .npz file (data_3d_h36m.npz, data_2d_*.npz, data_test_3dhp.npz).
-        target: the file to write.
-        trust_pickle: you trust where the pickled file comes from.
+        source: a pickled .npz file, a .bvh or .amc file, or a folder with such motions in it, at any depth.
+        target: the .npz file to write.
+        split: motion: the part that all of it belongs to.
+        name: motion: where it comes from, for `seq_source`; by default from the target's name.
+        names: motion: a regular expression for file names (without ending) with groups called subject, action, style.
+        subject: motion: the person, the same for all files.
+        action: motion: what is done, the same for all files.
+        unit: motion: metres per unit, 0.01 for centimetres; by default found from the length of the legs.
+        up: motion: which axis is up; auto finds out.
+        fps: motion: frames per second, where the files do not tell (AMC: 120) or tell wrongly.
+        floor: motion: keep heights, put low ankles at 0.09 m, or do that only where feet are under the floor.
+        swap_sides: motion: exchange left and right; mends mirrored files.
+        trust_pickle: .npz: you trust where the pickled file comes from.
         overwrite: replace the target.
     """
     _check_places(source, target, overwrite)
-    convert_pickled(source, target, trust_pickle)
+    if source.is_file() and source.suffix.lower() == ".npz":
+        convert_pickled(source, target, trust_pickle)
+        return
+    naming = Naming(
+        source=name or target.stem.removeprefix("mocap17_"), subject=subject, action=action, pattern=names
+    )
+    config = MotionConfig(unit=unit, up=up, fps=fps, floor=floor, swap_sides=swap_sides, split=split)
+    convert_motions(source, target, naming, config)
 
 
 def _check_places(source: Path, target: Path, overwrite: bool) -> None:

@@ -234,10 +234,10 @@ def check_sides(poses: Array, name: str) -> None:
 
 def resample(poses: Array, fps: float) -> Array:
     """Poses at 30 frames per second, linear between frames."""
+    if abs(fps - round(fps)) < 0.01:  # frame times are rounded in files: 0.0083333 is 1/120
+        fps = round(fps)
     count = int(np.floor((len(poses) - 1) * FPS / fps + 1e-6)) + 1
     times = np.arange(count) * fps / FPS
-    # Frame times in files are rounded (0.0083333): near a frame, take the frame.
-    times = np.where(abs(times - times.round()) < 1e-3 * np.maximum(times, 1), times.round(), times)
     low = np.minimum(times.astype(int), len(poses) - 1)
     high = np.minimum(low + 1, len(poses) - 1)
     share = (times - low)[:, None, None]

@@ -40,15 +40,20 @@ def looped_clip(source: Path, target: Path, seconds: float) -> Path:
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream)
-        packets = [(p.pts, p.dts, bytes(p), p.is_keyframe) for p in reader.demux(stream) if p.size]
+        packets = [
+            (p.pts, p.dts, bytes(p), p.is_keyframe)
+            for p in reader.demux(stream)
+            if p.pts is not None and p.dts is not None
+        ]
+        base = stream.time_base or Fraction(1, av.time_base)
         times = sorted(pts for pts, *_ in packets)
         step = (times[-1] - times[0]) // max(1, len(times) - 1) or 1
         length = times[-1] - times[0] + step
-        for turn in range(max(1, round(seconds / (length * stream.time_base)))):
+        for turn in range(max(1, round(seconds / (length * base)))):
             shift = turn * length
             for pts, dts, data, key in packets:
                 packet = av.Packet(data)
-                packet.pts, packet.dts, packet.time_base = pts + shift, dts + shift, stream.time_base
+                packet.pts, packet.dts, packet.time_base = pts + shift, dts + shift, base
                 packet.is_keyframe, packet.stream = key, copy
                 writer.mux_one(packet)
     return target

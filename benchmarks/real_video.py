@@ -145,7 +145,7 @@ def measure(clip: str, found: Detections, truth: Reference, estimators: dict[str
     if len(seen) == 0:
         raise InputError(f"{clip}: no person was found in any frame, so there is nothing to measure")
     detected = [to_h36m17(Pose2D(found.kp[k], found.score[k], BLAZEPOSE33.name)) for k in seen]
-    exact = [Pose2D(truth.pixels[k], np.ones(17), H36M17.name) for k in seen]
+    exact = [Pose2D(truth.pixels[k], np.ones(17, np.float32), H36M17.name) for k in seen]
     poses, ms = {"mediapipe_3d": found.world[seen][:, LIMBS_BLAZE]}, {"detector": float(np.median(found.ms))}
     for name, estimator in estimators.items():
         poses[name], ms[name] = estimate(estimator, detected, seen)

@@ -27,7 +27,7 @@ from clips import scaled_clip, source_or_sample
 from command import run, write_json
 from posefix.detectors import create_detector
 from posefix.pipeline.reader import open_source
-from posefix.pipeline.settings import Settings
+from posefix.pipeline.settings import DeviceName, Settings
 from posefix.skeleton import Pose2D, to_h36m17
 from posefix.skeleton.errors import PosefixError
 from rich.console import Console
@@ -53,7 +53,7 @@ def time_detector(clip: Path, device: str) -> tuple[float, int]:
     return spent, count
 
 
-def time_posefix(clip: Path, device: str, hypotheses: int) -> tuple[float, int]:
+def time_posefix(clip: Path, device: DeviceName, hypotheses: int) -> tuple[float, int]:
     """(wall seconds of the whole run, frames)."""
     from posefix.pipeline.run import run_video
 
@@ -104,7 +104,7 @@ def _keep_to(cores: int | None) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
-def measure(clip: Path, repeats: int, device: str, cores: int | None, poses: int) -> dict[str, Any]:
+def measure(clip: Path, repeats: int, device: DeviceName, cores: int | None, poses: int) -> dict[str, Any]:
     """All figures; times in seconds or milliseconds a frame, medians over the repeats."""
     detector: list[float] = []
     whole: dict[int, list[float]] = {n: [] for n in HYPOTHESES}
@@ -168,7 +168,7 @@ def speed(
     seconds: float = 20.0,
     repeats: int = 3,
     cores: int | None = 2,
-    device: str = "cpu",
+    device: DeviceName = "cpu",
     poses: int = 200,
     json: Path | None = None,
 ) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +81,7 @@ class OnnxNetwork:
         self.names = [i.name for i in self.session.get_inputs()]
 
     def __call__(self, *inputs: Array) -> list[Array]:
-        return self.session.run(None, dict(zip(self.names, inputs, strict=True)))
+        return cast("list[Array]", self.session.run(None, dict(zip(self.names, inputs, strict=True))))
 
 
 class TorchNetwork:

@@ -24,7 +24,8 @@ class PoseEstimator:
     """
 
     def __init__(self, lifter: Lifter, refiner: Refiner | None, height_m: float, batch_size: int):
-        self.lifter, self.refiner = lifter, refiner
+        self.lifter: Lifter | None = lifter
+        self.refiner = refiner
         self.scale, self.batch_size = np.float32(height_m / TRAINED_HEIGHT_M), batch_size
         self.weights: dict[str, str] = {**lifter.weights, **(refiner.weights if refiner else {})}
 
@@ -59,6 +60,8 @@ class PoseEstimator:
             Metres relative to Hip, camera axes, NaN where a joint was hidden; None for a pose without
             hips, which has nothing to be relative to.
         """
+        if self.lifter is None:
+            raise ValueError("PoseEstimator: is closed")
         out: list[Pose3D | None] = [None] * len(poses)
         rooted = [(i, *with_root(p.keypoints)) for i, p in enumerate(poses)]
         usable = [row for row in rooted if row[2][0]]
@@ -76,13 +79,13 @@ class PoseEstimator:
 
     def close(self) -> None:
         """Frees the networks."""
-        self.lifter = self.refiner = None  # type: ignore[assignment]
+        self.lifter = self.refiner = None
 
 
 def with_root(keypoints: FloatArray) -> tuple[FloatArray, np.ndarray]:
     """Keypoints (17, 2) with a Hip wherever one hip was seen, and (17,) bool of what is there."""
     points = keypoints.copy()
-    seen = np.isfinite(points).all(axis=1)
+    seen = np.asarray(np.isfinite(points).all(axis=1))
     hips = [j for j in (_RHIP, _LHIP) if seen[j]]
     if not seen[0] and hips:
         points[0], seen[0] = points[hips].mean(axis=0), True

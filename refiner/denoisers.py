@@ -74,10 +74,11 @@ class Guide(nn.Module):
         )
         # The last layer's block would feed nothing.
         self.blocks = nn.ModuleList(ChebBlock(c.channels, terms, c.dropout) for _ in range(c.layers - 1))
-        self.spread = nn.ModuleList(nn.Linear(JOINTS, 2 * JOINTS) for _ in range(c.layers))
-        for linear in self.spread:  # a joint's features start on its own two nodes
+        spread = [nn.Linear(JOINTS, 2 * JOINTS) for _ in range(c.layers)]
+        for linear in spread:  # a joint's features start on its own two nodes
             nn.init.zeros_(linear.bias)
             linear.weight.data.copy_(torch.eye(JOINTS).repeat(2, 1))
+        self.spread = nn.ModuleList(spread)
 
     def start_from(self, lifter: GraFormer) -> None:
         """Takes over a trained lifter's layers: same shapes, same input. Raises ValueError if they differ."""

@@ -65,7 +65,6 @@ def fit(errors: npt.ArrayLike, components: int = 5, seed: int = 0) -> Mixture:
         components, covariance_type="full", reg_covar=1e-7, random_state=seed, max_iter=60
     )
     model.fit(from_nodes(np.asarray(errors, np.float32)).astype(np.float64))
-    factors = np.linalg.cholesky(model.covariances_)
-    return Mixture(
-        model.weights_.astype(np.float32), model.means_.astype(np.float32), factors.astype(np.float32)
-    )
+    factors = np.linalg.cholesky(np.asarray(model.covariances_))
+    weights, means = np.asarray(model.weights_), np.asarray(model.means_)
+    return Mixture(weights.astype(np.float32), means.astype(np.float32), factors.astype(np.float32))

@@ -29,13 +29,15 @@ from .schedules import ddim_steps, shipped_levels
 if TYPE_CHECKING:
     from torch import nn
 
+    from .denoisers import CceCag
+
 SOURCE = "refiner.safetensors"
 ORDER = H36M17.flip_order
 MIRROR_STATE = np.array([-1, 1, -1, 1, 1], np.float32)
 MIXTURE_KEYS = ("mixture.weights", "mixture.means", "mixture.factors")
 
 
-def build_network(path: Path) -> nn.Module:
+def build_network(path: Path) -> CceCag:
     """`denoisers.CceCag` with the weights of a safetensors file."""
     from safetensors import safe_open
     from safetensors.torch import load_file

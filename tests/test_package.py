@@ -95,6 +95,13 @@ def test_every_folder_with_code_is_installed() -> None:
     assert folders == {name.replace(".", "/") for name in PACKAGES}
 
 
+def test_the_type_checker_finds_and_checks_every_room() -> None:
+    links = {p.name: p.resolve() for p in (ROOT / "typings" / "posefix").iterdir() if p.is_symlink()}
+    assert links == {room: ROOT / room for room in ROOMS}
+    checked = set(PROJECT["tool"]["pyright"]["include"])
+    assert checked >= set(ROOMS) - {"weights"}  # data only
+
+
 def tracked_files() -> list[Path]:
     """Files under version control; in an exported tree, everything but environments and caches."""
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)

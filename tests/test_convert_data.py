@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,12 +25,23 @@ def nested():
     }
 
 
+def save_objects(path, **members):
+    """An npz file whose members are pickled, as VideoPose3D's are."""
+    arrays: dict[str, Any] = {k: np.array(v, dtype=object) for k, v in members.items()}
+    np.savez_compressed(path, **arrays)
+
+
 @pytest.fixture
 def pickled(tmp_path):
     """A file as VideoPose3D writes them."""
     path = tmp_path / "data_2d.npz"
     metadata = {"layout_name": "h36m", "num_joints": 17, "keypoints_symmetry": [[4, 5], [1, np.int64(2)]]}
-    np.savez_compressed(path, positions_2d=nested(), metadata=metadata, plain=np.arange(3))
+    np.savez_compressed(
+        path,
+        positions_2d=np.array(nested(), dtype=object),
+        metadata=np.array(metadata, dtype=object),
+        plain=np.arange(3),
+    )
     return path
 
 
@@ -82,7 +94,7 @@ class _Evil:
 )
 def test_a_pickle_that_calls_something_is_refused(tmp_path, capsys, call_, args, named):
     path = tmp_path / "evil.npz"
-    np.savez(path, positions_3d={"S9": _Evil(call_, *args)})
+    save_objects(path, positions_3d={"S9": _Evil(call_, *args)})
     assert call(["data", "convert", str(path), str(tmp_path / "out.npz"), "--trust-pickle"]) == 2
     err = capsys.readouterr().err.splitlines()[-1]
     assert "refused: it asks for" in err and named in err
@@ -91,10 +103,10 @@ def test_a_pickle_that_calls_something_is_refused(tmp_path, capsys, call_, args,
 
 def test_arrays_of_other_types_and_hidden_objects_are_refused(tmp_path):
     path = tmp_path / "matrix.npz"
-    np.savez(path, x={"a": _Evil(np.zeros(1).__reduce__()[0], np.recarray, (0,), b"b")})
+    save_objects(path, x={"a": _Evil(np.zeros(1).__reduce__()[0], np.recarray, (0,), b"b")})
     with pytest.raises(InputError, match="refused"):
         load_pickled(path)
-    np.savez(
+    save_objects(
         path, x={"a": _Evil(np.float32(1).__reduce__()[0], np.dtype("O"), pickle.dumps(_Evil(os.getpid)))}
     )
     with pytest.raises(InputError, match="Python object"):

@@ -78,7 +78,8 @@ def test_human36m_calibration_is_the_published_one():
     np.testing.assert_allclose(norms, 1, atol=1e-7)
     _, centre = human36m_camera("S9", 2)
     np.testing.assert_array_equal(
-        centre.astype(np.float32) * 1000, np.float32([-1670.9921875, 5211.98583984375, 1528.387939453125])
+        centre.astype(np.float32) * 1000,
+        np.array([-1670.9921875, 5211.98583984375, 1528.387939453125], np.float32),
     )
     assert np.float32(LENSES[0].centre[0]) == np.float32(512.54150390625)
 

@@ -18,7 +18,8 @@ where the signal shrinks, and answers e (in units of `unit`) or the pose; the sa
 
 Run time starts at the lifted pose and detected 2D plus `spread` times a draw (both codes: no draw at all,
 so their hypotheses are identical; DiffPose's text: drawn), at the step whose noise is as large as the
-lifter's error; or, `start="noise"`, from pure noise at step K.
+lifter's error on val (both codes: step 6 or 12 of 51, chosen by hand); or, `start="noise"`, from pure noise
+at step K. The mixture is of people the lifter never saw, in any view, and so larger than that error.
 """
 
 from __future__ import annotations
@@ -74,20 +75,22 @@ class Process:
     """Levels and noise of one configuration.
 
     Args:
-        mixture: fitted to start errors; also where its draws are not used, it tells the lifter's error.
+        mixture: fitted to start errors.
+        lifter_error: root mean square of x, y, z errors of the poses that run time starts from, metres; by
+            default the mixture's.
 
     Attributes:
         levels: (K + 1,) s_k, float64. unit: (5,) size of e a channel, metres and normalised units.
         enter: the step at which run time starts.
     """
 
-    def __init__(self, config: ProcessConfig, mixture: Mixture):
+    def __init__(self, config: ProcessConfig, mixture: Mixture, lifter_error: float | None = None):
         self.config, self.mixture = config, mixture
         abar = SCHEDULES[config.schedule](config.steps)
-        self.rms = error_size(mixture)
+        rms = error_size(mixture)
         self.shrinks = config.noise == "gaussian"
         if config.noise == "mixture":
-            self.levels, unit = relative_levels(abar), self.rms
+            self.levels, unit = relative_levels(abar), rms
         elif config.noise == "gaussian":
             self.levels, unit = sigmas(abar), np.array([config.scale_2d] * 2 + [1.0] * 3)
         else:
@@ -96,8 +99,10 @@ class Process:
         self.unit = torch.tensor(np.where(unit > 0, unit, 1.0), dtype=torch.float32)
         self.last = len(self.levels) - 1
         self.enter = self.last
-        if config.noise == "gaussian" and config.start == "lifted":
-            self.enter = max(1, int(np.abs(self.levels - self.rms[2:].mean()).argmin()))
+        if config.noise != "none" and config.start == "lifted":
+            drawn = float(np.sqrt((unit[2:] ** 2).mean()))
+            wanted = (mean_error(mixture) if lifter_error is None else lifter_error) / drawn
+            self.enter = max(1, int(np.abs(self.levels - wanted).argmin()))
         self._levels = torch.from_numpy(self.levels).float()
         self._weights = torch.from_numpy(mixture.weights)
         self._means = torch.from_numpy(to_nodes(mixture.means))
@@ -189,3 +194,8 @@ def error_size(mixture: Mixture) -> np.ndarray:
     variance = (mixture.factors.astype(np.float64) ** 2).sum(axis=-1) + mixture.means.astype(np.float64) ** 2
     mean = (mixture.weights[:, None] * variance).sum(axis=0) / mixture.weights.sum()
     return np.sqrt(to_nodes(mean[None])[0, 1:].mean(axis=0))
+
+
+def mean_error(mixture: Mixture) -> float:
+    """Root mean square of a mixture's x, y, z, metres."""
+    return float(np.sqrt((error_size(mixture)[2:] ** 2).mean()))

@@ -1,8 +1,8 @@
 """`posefix train NAME`: any system of `systems.py`, in one loop, on the same poses and the same lifter.
 
 A run folder holds system.json, config.json (the budget), machine.json, lifter.safetensors (the lifter
-underneath), noise.safetensors (the fitted mixture), lifted.json (the lifter's figures), log.jsonl, last.pt
-(resumes) and best.pt (averaged weights); with those it can be evaluated anywhere.
+underneath), noise.safetensors (the fitted mixture, the lifter's error on val), lifted.json (the lifter's
+figures), log.jsonl, last.pt (resumes) and best.pt (averaged weights); with those it can be evaluated anywhere.
 """
 
 from __future__ import annotations
@@ -156,11 +156,12 @@ def train_system(
         InputError: the folder holds a run of another system or with other settings.
     """
     _claim(run, {**to_dict(name, config), "drawn": dict(drawn or {})}, lifter)
-    if not (run / NOISE_FILE).exists():
-        save_mixture(fit(), run / NOISE_FILE)
-    process = Process(config.process, load_mixture(run / NOISE_FILE))
     lift = lift_rows if config.sampling.flip else lift_rows_once
     lifted = {id(b): lift(lifter, b.keypoints) for b in sets.values()}
+    if not (run / NOISE_FILE).exists():
+        errors = [np.square(lifted[id(b)] - b.target)[:, 1:].mean() for b in sets.values()]
+        save_noise(fit(), float(np.sqrt(np.mean(errors))), run / NOISE_FILE)
+    process = Process(config.process, *load_noise(run / NOISE_FILE))
     base = figures_of(lambda bench: lifted[id(bench)], sets)
     _write(run / "lifted.json", base)
 
@@ -244,7 +245,7 @@ def load_system(run: Path, device: str = "cpu") -> TrainedSystem:
         lifter = load_lifter_file(run / LIFTER_FILE)
         network = build_network(config, lifter)
         network.load_state_dict(torch.load(run / "best.pt", map_location="cpu", weights_only=True))
-        process = Process(config.process, load_mixture(run / NOISE_FILE))
+        process = Process(config.process, *load_noise(run / NOISE_FILE))
     except InputError:
         raise
     except Exception as error:  # json, torch and safetensors errors alike mean an unusable folder
@@ -278,17 +279,17 @@ def load_lifter_file(path: Path) -> GraFormer:
     return model.eval()
 
 
-def save_mixture(mixture: Mixture, path: Path) -> None:
-    """A mixture as a safetensors file."""
+def save_noise(mixture: Mixture, lifter_error: float, path: Path) -> None:
+    """What `Process` was fitted to, as a safetensors file."""
     parts = (mixture.weights, mixture.means, mixture.factors)
     tensors = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in zip(MIXTURE_KEYS, parts, strict=True)}
-    save_file(tensors, str(path))
+    save_file(tensors | {"lifter_error": torch.tensor([lifter_error])}, str(path))
 
 
-def load_mixture(path: Path) -> Mixture:
-    """The inverse of `save_mixture`."""
+def load_noise(path: Path) -> tuple[Mixture, float]:
+    """The inverse of `save_noise`."""
     tensors = load_file(str(path))
-    return Mixture(*(tensors[key].numpy() for key in MIXTURE_KEYS))
+    return Mixture(*(tensors[key].numpy() for key in MIXTURE_KEYS)), float(tensors["lifter_error"])
 
 
 def _claim(run: Path, settings: dict[str, Any], lifter: GraFormer) -> None:

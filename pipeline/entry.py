@@ -10,7 +10,7 @@ import signal
 import sys
 
 # These hold files and processes and let go of them on KeyboardInterrupt, which `cli.call` turns into a line.
-_END_BY_EXCEPTION = ("train", "eval")
+_END_BY_EXCEPTION = ("train", "eval", "data")
 
 
 def main() -> None:

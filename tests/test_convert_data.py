@@ -170,7 +170,7 @@ def test_places(pickled, tmp_path, capsys):
     plain = tmp_path / "plain.npz"
     save_tree(plain, {"a": 1})
     for words, code, message in (
-        ([str(plain), str(tmp_path / "o.npz")], 2, "nothing to convert"),
+        ([str(plain), str(tmp_path / "o.npz")], 2, "needs no conversion"),
         ([str(tmp_path / "none"), str(tmp_path / "o.npz")], 2, "no such file or folder"),
         ([str(pickled), str(plain), "--trust-pickle"], 3, "exists; choose another name"),
         ([str(pickled), str(pickled), "--trust-pickle", "--overwrite"], 2, "cannot be written over"),

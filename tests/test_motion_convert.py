@@ -19,7 +19,7 @@ from posefix.training.datasets.to_mocap17 import (
     resample,
     to_sequences,
 )
-from posefix.training.mocap import load_mocap
+from posefix.training.mocap import load_mocap, write_mocap
 
 
 def test_a_person_becomes_17_joints_in_metres_z_up(tmp_path):
@@ -267,6 +267,33 @@ def test_names_from_a_pattern_and_from_folders(tmp_path, capsys):
         ("x_anna_take", "x_anna"),
         ("x_ben_take", "x_ben"),
     ]
+
+
+def test_files_are_left_out_by_name(tmp_path, capsys):
+    for name in ("02_01", "13_05", "14_02"):
+        person_bvh(tmp_path / f"{name}.bvh")
+    out = tmp_path / "x.npz"
+    words = ["data", "convert", str(tmp_path), str(out)]
+    assert call([*words, "--skip", "(02|14)_"]) == 0
+    assert [s.subject for s in load_mocap(out).sequences] == ["x13"]
+    for skip, message in (("(", "no regular expression"), (".", "but those that --skip skips")):
+        assert call([*words, "--overwrite", "--skip", skip]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_files_of_ones_own_are_trained_on(tmp_path, monkeypatch):
+    from posefix.training import pool
+
+    motion = read_bvh(person_bvh(tmp_path / "a.bvh"))
+    for place in ("mocap17_cmu", "more/mine"):
+        path = tmp_path / "data" / f"{place}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_mocap(path, to_sequences(motion, MotionConfig(source=place, subject=place))[0])
+    monkeypatch.setattr(pool, "TRAIN_FILES", ("mocap17_cmu",))
+    assert [s.source for s in pool.training_sequences(tmp_path / "data")] == ["mocap17_cmu", "more/mine"]
+    write_mocap(tmp_path / "data" / "more" / "val.npz", to_sequences(motion, MotionConfig(split="val"))[0])
+    with pytest.raises(InputError, match="val: no sequences of the split 'train'"):
+        pool.training_sequences(tmp_path / "data")
 
 
 def test_places_without_motion(tmp_path, capsys):

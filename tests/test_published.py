@@ -21,6 +21,7 @@ from posefix.training.datasets.human36m_cameras import (
 from posefix.training.datasets.published import load_published
 from posefix.training.datasets.tree import save_tree
 from posefix.training.evaluate import evaluate
+from posefix.training.mocap import load_mocap
 
 
 def body(n: int, joints: int, seed: int = 0) -> np.ndarray:
@@ -374,3 +375,37 @@ def test_the_shipped_networks_run_on_all_three(h36m, eva, tmp_path):
         assert call([*words, "--device", "cpu"]) == 0
         report = json.loads(out.read_text())
         assert report["lifted"]["mpjpe"] > 0 and report["refined"]["p_mpjpe"] > 0
+
+
+def test_human36m_poses_become_mocap17_files_by_people(h36m, tmp_path, capsys):
+    folder, poses = h36m
+    out = tmp_path / "mocap17_h36m.npz"
+    assert call(["data", "convert", str(folder / "data_3d_h36m.npz"), str(out), "--split", "test"]) == 0
+    assert "8 sequences" in capsys.readouterr().out
+    read = load_mocap(out).split("test")
+    first = read[1]
+    assert (first.name, first.subject, first.action, first.source) == (
+        "h36m_S9_Walking_1",
+        "h36m_S9",
+        "Walking",
+        "h36m",
+    )
+    # 5 frames at 50 per second are 3 at 30; the first is kept, the next lies two thirds of the way from 1 to 2.
+    world = poses["S9"]["Walking 1"][:, human36m.JOINTS]
+    assert len(first) == 3
+    between = world[1] / 3 + 2 * world[2] / 3
+    np.testing.assert_allclose(first.relative[1], between - between[0], atol=1e-4)
+    assert first.root[0, 2] == pytest.approx(world[0, 0, 2], abs=1e-4)
+    for split, message in (("train", "it lacks S1, S5"), ("val", "has train")):
+        words = [
+            "data",
+            "convert",
+            str(folder / "data_3d_h36m.npz"),
+            str(tmp_path / "o.npz"),
+            "--split",
+            split,
+        ]
+        assert call(words) == 2
+        assert message in capsys.readouterr().err
+    assert call(["data", "convert", str(folder / "data_2d_h36m_gt.npz"), str(tmp_path / "o.npz")]) == 2
+    assert "needs no conversion" in capsys.readouterr().err

@@ -14,6 +14,8 @@ from .mocap import Sequence, load_mocap
 
 TRAIN_FILES = ("mocap17_cmu", "mocap17_cmu2", "mocap17_hdm05", "mocap17_open")
 VAL_FILES = ("mocap17_cmu", "mocap17_hdm05")
+MORE = "more"
+"""Folder beside the files for mocap17 files of one's own; their `train` sequences are trained on, too."""
 # People, not files, are kept apart: bd and hdm_bd are one man; "mixed" may hold subject 13.
 FOLD_A = frozenset({"cmu01", "cmu_mixed", "cmu13", "hdm_bd", "cmu11", "cmu91"})
 # OpenCap has no head markers: Neck and Head are guesses there.
@@ -28,8 +30,12 @@ def fold_of(subject: str) -> int:
 
 
 def training_sequences(data: Path) -> list[Sequence]:
-    """Every `train` sequence of the files that weights may be trained on. Raises InputError if one is absent."""
-    found = [s for name in TRAIN_FILES for s in load_mocap(data / f"{name}.npz").split("train")]
+    """Every `train` sequence of the files that weights may be trained on, and of those in the folder `more`.
+
+    Raises InputError if one of the former is absent, or one of the latter has no `train` sequences.
+    """
+    files = [data / f"{name}.npz" for name in TRAIN_FILES] + sorted((data / MORE).glob("*.npz"))
+    found = [s for path in files for s in load_mocap(path).split("train")]
     if not found:
         raise InputError(f"{data}: no training sequences; it must hold {', '.join(TRAIN_FILES)} (.npz)")
     return found

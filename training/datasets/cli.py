@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from ...skeleton.errors import InputError, OutputError
-from .motions import Naming, convert_motions
+from ..mocap import write_mocap
+from .human36m import human36m_sequences
+from .motions import Naming, convert_motions, describe
 from .to_mocap17 import Floor, MotionConfig, Up
 from .tree import save_tree
 from .unpickle import is_pickled, load_pickled
@@ -30,6 +32,7 @@ def convert(
     names: str | None = None,
     subject: str | None = None,
     action: str | None = None,
+    skip: str | None = None,
     unit: float | None = None,
     up: Up = "auto",
     fps: float | None = None,
@@ -41,16 +44,17 @@ def convert(
     """Turn published datasets and motion capture files into posefix's own.
 
     A pickled .npz file becomes one that opens without unpickling. Motion capture (BVH, or ASF/AMC) becomes a
-    mocap17 file to train on. docs/datasets.md tells more.
+    mocap17 file to train on, and so does data_3d_h36m.npz when it is converted once more. docs/datasets.md tells more.
 
     Args:
-        source: a pickled .npz file, a .bvh or .amc file, or a folder with such motions in it, at any depth.
+        source: an .npz file, a .bvh or .amc file, or a folder with such motions in it, at any depth.
         target: the .npz file to write.
-        split: motion: the part that all of it belongs to.
+        split: motion: the part that all of it belongs to. Of data_3d_h36m.npz that part's people are taken.
         name: motion: where it comes from, for `seq_source`; by default from the target's name.
         names: motion: a regular expression for file names (without ending) with groups called subject, action, style.
         subject: motion: the person, the same for all files.
         action: motion: what is done, the same for all files.
+        skip: motion: a regular expression; files whose names begin so are left out.
         unit: motion: metres per unit, 0.01 for centimetres; by default found from the length of the legs.
         up: motion: which axis is up; auto finds out.
         fps: motion: frames per second, where the files do not tell (AMC: 120) or tell wrongly.
@@ -61,13 +65,16 @@ def convert(
     """
     _check_places(source, target, overwrite)
     if source.is_file() and source.suffix.lower() == ".npz":
-        convert_pickled(source, target, trust_pickle)
+        if is_pickled(source):
+            convert_pickled(source, target, trust_pickle)
+        else:
+            convert_human36m(source, target, split)
         return
     naming = Naming(
         source=name or target.stem.removeprefix("mocap17_"), subject=subject, action=action, pattern=names
     )
     config = MotionConfig(unit=unit, up=up, fps=fps, floor=floor, swap_sides=swap_sides, split=split)
-    convert_motions(source, target, naming, config)
+    convert_motions(source, target, naming, config, skip)
 
 
 def _check_places(source: Path, target: Path, overwrite: bool) -> None:
@@ -85,8 +92,6 @@ def _check_places(source: Path, target: Path, overwrite: bool) -> None:
 
 def convert_pickled(source: Path, target: Path, trust_pickle: bool) -> None:
     """Rewrites a pickled npz as a plain one (`tree.save_tree`). Raises InputError, OutputError."""
-    if not is_pickled(source):
-        raise InputError(f"{source}: holds no pickled objects; there is nothing to convert")
     if not trust_pickle:
         raise InputError(
             f"{source}: holds pickled Python objects, which can carry more than data; if you trust where the file "
@@ -95,3 +100,12 @@ def convert_pickled(source: Path, target: Path, trust_pickle: bool) -> None:
     print(WARNING.format(path=source), file=sys.stderr)
     arrays = save_tree(target, load_pickled(source))
     print(f"{target}: {arrays} arrays")
+
+
+def convert_human36m(source: Path, target: Path, split: str) -> None:
+    """Writes the poses of a converted data_3d_h36m.npz as a mocap17 file. Raises InputError, OutputError."""
+    if source.name != "data_3d_h36m.npz":
+        raise InputError(f"{source}: needs no conversion; only data_3d_h36m.npz becomes a mocap17 file")
+    sequences = human36m_sequences(source, split)
+    write_mocap(target, sequences)
+    print(describe(target, sequences))

@@ -21,9 +21,11 @@ import numpy.typing as npt
 
 from ...skeleton.cameras import world_to_camera
 from ...skeleton.errors import InputError
+from ..mocap import Sequence
 from ..protocol import Benchmark
 from .human36m_cameras import LENSES, SUBJECTS, human36m_camera
 from .scoring import Scoring
+from .to_mocap17 import MotionConfig, make_sequence, resample
 from .tree import load_tree
 
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
@@ -35,6 +37,7 @@ ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting",
     "SittingDown", "Smoking", "Waiting", "WalkDog", "Walking", "WalkTogether",
 )  # fmt: skip
+FPS = 50.0
 DETECTORS = {"gt": "gt", "det": "cpn_ft_h36m_dbb"}
 SCORING = Scoring(mean_of="actions", actions=ACTIONS, rows=543_344)
 
@@ -108,6 +111,32 @@ def read_human36m(
         input=input,
         stride=stride,
     )
+
+
+def human36m_sequences(path: Path, split: str) -> list[Sequence]:
+    """Human3.6M's poses as mocap17 sequences, 50 brought to 30 frames per second: to train on with our cameras.
+
+    Args:
+        path: the converted data_3d_h36m.npz.
+        split: "train" for S1, S5, S6, S7, S8; "test" for S9 and S11.
+
+    Raises:
+        InputError: another split, or not this file.
+    """
+    if split not in ("train", "test"):
+        raise InputError(f"--split {split}: Human3.6M has train (S1, S5, S6, S7, S8) and test (S9, S11)")
+    poses = _part(path, "positions_3d", TRAIN_SUBJECTS if split == "train" else TEST_SUBJECTS)
+    return [
+        make_sequence(
+            f"h36m_{subject}_{recording.replace(' ', '_')}",
+            resample(_world(raw, path, f"{subject}, {recording}"), FPS),
+            MotionConfig(
+                source="h36m", subject=f"h36m_{subject}", action=recording.split(" ")[0], split=split
+            ),
+        )
+        for subject, recordings in poses.items()
+        for recording, raw in recordings.items()
+    ]
 
 
 def _part(path: Path, key: str, subjects: tuple[str, ...]) -> dict[str, Any]:

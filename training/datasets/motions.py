@@ -12,7 +12,6 @@ from ...skeleton.errors import InputError
 from ..mocap import Sequence, write_mocap
 from .acclaim import find_asf, read_amc, read_asf
 from .bvh import read_bvh
-from .motion import Motion
 from .to_mocap17 import FPS, MotionConfig, to_sequences
 
 AMC_FPS = 120.0
@@ -67,14 +66,22 @@ class Naming:
         }
 
 
-def convert_motions(source: Path, target: Path, naming: Naming, config: MotionConfig) -> None:
+def convert_motions(
+    source: Path, target: Path, naming: Naming, config: MotionConfig, skip: str | None = None
+) -> None:
     """Writes one mocap17 file from a motion or from all in a folder; says what was skipped and why.
+
+    Args:
+        source: a .bvh or .amc file, or a folder.
+        target: file to write.
+        naming, config: names, and how motions become sequences.
+        skip: regular expression; files whose name (without ending) it matches from the start are left out.
 
     Raises:
         InputError: no motion there, or none that can be used (says why the first one cannot).
         OutputError: the file cannot be written.
     """
-    files = find_motions(source)
+    files = find_motions(source, skip)
     stems = Counter(f.stem for f in files)
     sequences: list[Sequence] = []
     notes: Counter[str] = Counter()
@@ -97,15 +104,24 @@ def convert_motions(source: Path, target: Path, naming: Naming, config: MotionCo
             f"{problems[0]}" if len(files) == 1 else f"{source}: none of {len(files)} files can be used"
         )
     write_mocap(target, sequences)
-    _report(target, sequences, notes, len(problems))
+    for note, count in notes.most_common(10):
+        print(f"note: {note}" + (f" ({count} files)" if count > 1 else ""))
+    print(describe(target, sequences) + (f"; {len(problems)} files skipped" if problems else ""))
 
 
-def find_motions(source: Path) -> list[Path]:
+def find_motions(source: Path, skip: str | None = None) -> list[Path]:
     """The .bvh and .amc files of a folder, at any depth, or the one file. Raises InputError: none there."""
     if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in _ENDINGS and p.is_file())
+        try:
+            left_out = re.compile(skip) if skip else None
+        except re.error as error:
+            raise InputError(f"--skip {skip}: no regular expression ({error})") from error
+        found = sorted(p for p in source.rglob("*") if p.suffix.lower() in _ENDINGS and p.is_file())
+        files = [p for p in found if not (left_out and left_out.match(p.stem))]
         if not files:
-            raise InputError(f"{source}: no .bvh or .amc files in it")
+            raise InputError(
+                f"{source}: no .bvh or .amc files in it" + (" but those that --skip skips" if found else "")
+            )
         return files
     if source.suffix.lower() == ".asf":
         raise InputError(f"{source}: a skeleton without motion; give its .amc file, or the folder with both")
@@ -114,6 +130,16 @@ def find_motions(source: Path) -> list[Path]:
             f"{source}: expected a pickled .npz file, a .bvh or .amc file, or a folder with these"
         )
     return [source]
+
+
+def describe(target: Path, sequences: list[Sequence]) -> str:
+    """One line on a file that was written."""
+    frames = sum(len(s) for s in sequences)
+    people = len({s.subject for s in sequences})
+    return (
+        f"{target}: {len(sequences)} sequences, {frames} frames ({frames / FPS / 60:.1f} minutes), {people} "
+        f"{'person' if people == 1 else 'people'}, split {sequences[0].split}"
+    )
 
 
 def _convert_one(
@@ -130,21 +156,5 @@ def _convert_one(
     else:
         motion = read_bvh(path)
     own = replace(config, source=naming.source, **naming.of(path, top, skeleton))
-    sequences, said = to_sequences(_named(motion, name), own)
+    sequences, said = to_sequences(replace(motion, name=name), own)
     return sequences, [*notes, *said]
-
-
-def _named(motion: Motion, name: str) -> Motion:
-    return replace(motion, name=name)
-
-
-def _report(target: Path, sequences: list[Sequence], notes: Counter[str], skipped: int) -> None:
-    frames = sum(len(s) for s in sequences)
-    people = len({s.subject for s in sequences})
-    for note, count in notes.most_common(10):
-        print(f"note: {note}" + (f" ({count} files)" if count > 1 else ""))
-    print(
-        f"{target}: {len(sequences)} sequences, {frames} frames ({frames / FPS / 60:.1f} minutes), {people} "
-        f"{'person' if people == 1 else 'people'}, split {sequences[0].split}"
-        + (f"; {skipped} files skipped" if skipped else "")
-    )

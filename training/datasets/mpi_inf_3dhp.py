@@ -1,11 +1,11 @@
 """MPI-INF-3DHP's test set: reader and protocol.
 
-The file is P-STMO's data_test_3dhp.npz, converted once by `posefix data convert`, or made by the same command
-from the data set's own annot_data.mat files. Its member `data` goes sequence (TS1 … TS6) -> data_2d (T, 17, 2)
-pixels, data_3d (T, 17, 3) millimetres in camera axes, valid (T,). 2,929 frames are valid.
+The file is P-STMO's data_test_3dhp.npz, converted once by `posefix data convert`. Its member `data` goes sequence
+(TS1 … TS6) -> data_2d (T, 17, 2) pixels, data_3d (T, 17, 3) millimetres in camera axes, valid (T,). 2,929 frames
+are valid.
 
 Which 3D that is changes the figures: P-STMO takes `univ_annot3` (every actor scaled to one skeleton), D3DP
-`annot3` (true sizes). The file does not say, unless `posefix data convert` made it.
+`annot3` (true sizes). The file does not say; where its tree has an `annotation`, figures carry it.
 
 Joints, ours <- theirs: Hip <- pelvis, Spine <- spine, Thorax <- neck, Neck <- head, Head <- head top; limbs the
 same. It is a renaming: all 17 are used, and none is computed.

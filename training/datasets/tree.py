@@ -39,8 +39,9 @@ def save_tree(path: Path, tree: Mapping[Any, Any]) -> int:
         np.savez_compressed(part, **{KEY: np.array(text)}, **arrays)  # pyright: ignore[reportArgumentType]
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        part.unlink(missing_ok=True)
     return len(arrays)
 
 

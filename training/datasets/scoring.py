@@ -24,6 +24,7 @@ class Scoring:
         near_joints: the root, and then those that PCK and AUC count.
         mean_of: the last line is the mean of all rows, or of the actions' means.
         actions: order of the table; actions not named here follow in alphabetical order.
+        shown_only: actions in the table that the last line leaves out, where it is the mean of actions.
         rows: number of rows of the whole test set; None where it depends on the file.
     """
 
@@ -31,6 +32,7 @@ class Scoring:
     near_joints: tuple[int, ...] = ALL
     mean_of: Literal["rows", "actions"] = "rows"
     actions: tuple[str, ...] = ()
+    shown_only: tuple[str, ...] = ()
     rows: int | None = None
 
     def per_row(
@@ -58,9 +60,9 @@ class Scoring:
         """The figures of all, from the (n,) values and from which rows each action has."""
         if self.mean_of == "rows":
             return {name: float(v.mean()) for name, v in values.items()}
-        return {
-            name: float(np.mean([v[rows].mean() for rows in rows_of.values()])) for name, v in values.items()
-        }
+        counted = [rows for action, rows in rows_of.items() if action not in self.shown_only]
+        parts = counted or list(rows_of.values())
+        return {name: float(np.mean([v[rows].mean() for rows in parts])) for name, v in values.items()}
 
 
 MOCAP17 = Scoring()

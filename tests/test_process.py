@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -153,10 +155,11 @@ def test_a_regressor_corrects_once() -> None:
 
 
 def test_processes_refuse_what_makes_no_sense() -> None:
-    for settings, words in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"steps": 0}, "diffusion steps 0: expected 1 to 1000"),
         ({"components": 0}, "components 0"),
         ({"start": "noise"}, "needs gaussian"),
-    ):
+    ]
+    for settings, words in cases:
         with pytest.raises(InputError, match=words):
             ProcessConfig(**settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,9 +42,9 @@ def toy() -> Toy:
 # Networks
 
 
-def networks() -> dict[str, nn.Module]:
+def networks() -> dict[str, Any]:
     torch.manual_seed(1)
-    size = {"channels": 16, "layers": 2, "heads": 2, "time_channels": 32}
+    size: dict[str, Any] = {"channels": 16, "layers": 2, "heads": 2, "time_channels": 32}
     return {
         "diffpose": DiffPose(DiffPoseConfig(**size), small_lifter()),
         "without context": DiffPose(DiffPoseConfig(**size, context=False), small_lifter()),
@@ -163,14 +164,15 @@ def test_flip_averaging_makes_a_system_mirror_symmetric(name, toy) -> None:
 
 
 def test_sampling_refuses_what_makes_no_sense() -> None:
-    for settings, words in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"sampler": "euler"}, "--sampler euler: choose from ddim, ddpm, heun"),
         ({"calls": 0}, "--ddim-steps 0"),
         ({"sampler": "heun", "calls": 4}, "odd number of network calls, got 4"),
         ({"hypotheses": 0}, "--hypotheses 0"),
         ({"churn": -1.0}, "--churn"),
         ({"seed": -1}, "--seed -1"),
-    ):
+    ]
+    for settings, words in cases:
         with pytest.raises(InputError, match=words):
             SamplingConfig(**settings)
     with pytest.raises(InputError, match="--ddim-steps 51: steps: expected 1 to"):
@@ -203,7 +205,7 @@ def test_options_change_what_they_name() -> None:
     ablation = with_options("cce-cag", {"guide": False, "flip": False})
     assert ablation.network == SYSTEMS["cce"].network
     assert not ablation.mirror and not ablation.sampling.flip
-    assert with_options("stacked", {"stack": 2}).network.stack == 2
+    assert with_options("stacked", {"stack": 2}).network == DiffPoseConfig(stack=2)
     table = with_options("e533", {"schedule": "linear", "sampler": "ddim", "ddim_steps": 5})
     assert (table.process.schedule, table.sampling.sampler, table.sampling.calls) == ("linear", "ddim", 5)
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,12 +109,13 @@ def test_a_run_folder_refuses_other_settings_lifters_and_budgets(runs, toy, mixt
 
     other = small_lifter()
     torch.nn.init.normal_(other.head.weight)
-    for refused, words in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"settings": replace(config, mirror=False)}, "other settings"),
         ({"name": "e533"}, "other settings"),
         ({"lifter": other}, "another lifter"),
         ({"budget": replace(BUDGET, seed=1)}, "other settings"),
-    ):
+    ]
+    for refused, words in cases:
         with pytest.raises(InputError, match=words):
             train(**refused)
 

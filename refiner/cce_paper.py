@@ -97,7 +97,10 @@ class PublishedCce(nn.Module):
         return x
 
     def _guided(self, x: Tensor, step: Tensor, keypoints: Tensor) -> Tensor:
-        guide = self.spread(self.embed_2d(keypoints).transpose(1, 2)).transpose(1, 2)  # (G*H, 17 -> 34, C)
+        with torch.autocast(x.device.type, enabled=False):
+            guide = self.spread(self.embed_2d(keypoints).transpose(1, 2)).transpose(
+                1, 2
+            )  # (G*H, 17 -> 34, C)
         x = x + guide
         last = self.config.layers - 1
         for i in range(last + 1):

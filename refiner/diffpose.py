@@ -79,10 +79,10 @@ class DiffPose(nn.Module):
         H hypotheses share one guidance and one step.
         """
         g, h = state.shape[:2]
+        context = guidance.repeat_interleave(h, dim=0)  # (G*H, 17, F)
         with torch.autocast(state.device.type, enabled=False):
             x = self.embed(state.reshape(g * h, JOINTS, 5))  # (G*H, 17, C)
-        context = guidance[:, None].expand(g, h, *guidance.shape[1:]).flatten(0, 1)  # (G*H, 17, F)
-        x = self.join(torch.cat([x, context.to(x.dtype)], dim=-1))  # (G*H, 17, C + F) -> (G*H, 17, C)
+            x = self.join(torch.cat([x, context], dim=-1))  # (G*H, 17, C + F) -> (G*H, 17, C)
         shift = self.step(k)  # (G, time)
         for i, (attention, block) in enumerate(zip(self.attentions, self.blocks, strict=True)):
             s = self.shifts[i](shift).repeat_interleave(h, dim=0)[:, None]  # (G*H, 1, C)

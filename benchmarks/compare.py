@@ -1,0 +1,334 @@
+"""Every system on the same benchmarks: from run folders of several seeds to one JSON, a table and a figure.
+
+    python benchmarks/compare.py measure --data DIR --runs runs/compare --lifter runs/lifter
+    python benchmarks/compare.py sweep --data DIR --runs runs/compare --steps 1 2 3 4
+    python benchmarks/compare.py show
+
+`measure` takes every folder below --runs that `posefix train NAME` filled, groups those that differ by their
+seed only, evaluates each as `posefix eval` does, and gives mean and spread (standard deviation over seeds).
+What was measured before, with the same weights and settings, is not measured again. `sweep` runs one system
+after the other with other numbers of network calls and hypotheses. `show` prints the tables and draws the
+figure; `benchmarks/results.py` puts them on its page.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cyclopts
+import numpy as np
+from command import write_json
+from posefix.pipeline.settings import DeviceName, resolve_device
+from posefix.skeleton.errors import InputError, PosefixError
+from posefix.training.evaluate import IN_DOMAIN, evaluate, prepare, take_rows
+from posefix.training.evaluate_system import measure_speed
+from posefix.training.mocap import load_mocap
+from posefix.training.protocol import Benchmark, make_benchmark
+from posefix.training.systems import SYSTEMS, SystemConfig, from_dict
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "compare.json"
+FIGURE = ROOT / "docs" / "pictures" / "compare.png"
+# Figure name -> (files whose mean it is, cameras, input), as in benchmarks/results.py.
+SETS: dict[str, tuple[tuple[str, ...], Literal["lab", "wild"], Literal["gt", "det"]]] = {
+    "in_domain_lab_gt": (IN_DOMAIN, "lab", "gt"),
+    "in_domain_lab_det": (IN_DOMAIN, "lab", "det"),
+    "in_domain_wild_gt": (IN_DOMAIN, "wild", "gt"),
+    "in_domain_wild_det": (IN_DOMAIN, "wild", "det"),
+    "bandai_lab_gt": (("bandai",), "lab", "gt"),
+    "bandai_lab_det": (("bandai",), "lab", "det"),
+}
+SWEEP_SETS = ("in_domain_lab_gt", "in_domain_lab_det")
+SLOW = 500  # network calls a frame beyond which only some rows are measured
+E533_TABLE = ("ddim", "heun")
+
+app = cyclopts.App(help="Compare the systems on the same benchmarks.", result_action="return_none")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained system in a folder: its name, what it is called in tables, its seed."""
+
+    system: str
+    label: str
+    folder: Path | None  # None: the shipped posefix
+    seed: int | None
+    options: tuple[tuple[str, Any], ...] = ()  # of the evaluation
+
+    @property
+    def key(self) -> str:
+        """What tells runs apart in the JSON."""
+        return f"{self.folder or 'shipped'} {dict(self.options)}"
+
+
+def label_of(name: str, config: SystemConfig) -> str:
+    """The name, and what is not as the system's own: "diffpose (noise=gaussian)"."""
+    changed = []
+    own, found = asdict(SYSTEMS[name]), asdict(config)
+    for part, value in found.items():
+        if not isinstance(value, dict):
+            changed += [(part, value)] if value != own[part] else []
+            continue
+        changed += [(k, v) for k, v in value.items() if v != own[part][k]]
+    text = ", ".join(f"{key}={value}" for key, value in changed)
+    return f"{name} ({text})" if text else name
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """The finished runs below a folder, ordered by system and seed. Raises InputError if there are none."""
+    runs = []
+    for path in sorted(folder.rglob("system.json")):
+        if not (path.parent / "machine.json").is_file():
+            print(f"{path.parent}: not finished, left out")
+            continue
+        name, config = from_dict(json.loads(path.read_text(encoding="utf-8")))
+        seed = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))["seed"]
+        runs.append(Run(name, label_of(name, config), path.parent, seed))
+    if not runs:
+        raise InputError(f"{folder}: no finished runs of `posefix train NAME` below it")
+    budgets = {_read(r.folder, "config.json").get("samples") for r in runs}
+    if len(budgets) > 1:
+        counts = ", ".join(str(b) for b in sorted(budgets))
+        raise InputError(f"{folder}: runs of different budgets ({counts} samples) do not compare")
+    return sorted(runs, key=lambda r: (list(SYSTEMS).index(r.system), r.label, r.seed or 0))
+
+
+def with_variants(runs: Sequence[Run]) -> Iterator[Run]:
+    """Each run as trained; those of e533 with both samplers at equal network calls, for its 2 x 2 table."""
+    for run in runs:
+        if run.system != "e533":
+            yield run
+            continue
+        for sampler in E533_TABLE:
+            yield Run(run.system, f"{run.label}, {sampler}", run.folder, run.seed, (("sampler", sampler),))
+
+
+class Benchmarks:
+    """The rows of every figure, made when first asked for."""
+
+    def __init__(self, data: Path, split: str, max_rows: int | None):
+        self.data, self.split, self.max_rows = data, split, max_rows
+        self._made: dict[tuple[str, str, str], Benchmark] = {}
+
+    def of(self, name: str) -> list[Benchmark]:
+        """The benchmarks whose mean a figure is."""
+        files, cameras, kind = SETS[name]
+        for file in files:
+            if (file, cameras, kind) not in self._made:
+                mocap = load_mocap(self.data / f"mocap17_{file}.npz")
+                whole = make_benchmark(mocap, self.split, cameras, kind)
+                self._made[file, cameras, kind] = take_rows(whole, self.max_rows)
+        return [self._made[file, cameras, kind] for file in files]
+
+
+def evaluate_run(
+    run: Run,
+    benchmarks: Benchmarks,
+    sets: Sequence[str],
+    device: str,
+    slow_rows: int,
+    known: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A run's figures, or `known` where these are of the same weights and settings.
+
+    Returns:
+        {"system", "label", "seed", "run", "machine", "samples", "settings", "weights", "sets": {figure:
+        {"lifted", "refined", "n_rows"}}, "speed"}
+    """
+    load = prepare(run.system, run.folder, dict(run.options), 0, device)
+    stages, weights, how = load("lifted" if run.system == "graformer" else "both", lambda rows: None)
+    calls = how.get("calls", 1) * how.get("hypotheses", 1) * (2 if how.get("flip") else 1)
+    limit = slow_rows if calls > SLOW and slow_rows else None
+    asked = {"split": benchmarks.split, "max_rows": benchmarks.max_rows, "slow_rows": limit, "sets": [*sets]}
+    identity = json.loads(json.dumps({"weights": weights, "settings": how, "asked": asked}))
+    if all(known.get(key) == value for key, value in identity.items()):
+        return dict(known)
+    figures = {}
+    for name in sets:
+        parts = [evaluate(take_rows(b, limit), stages) for b in benchmarks.of(name)]
+        figures[name] = {
+            stage: {k: float(np.mean([p[stage][k] for p in parts])) for k in parts[0][stage]}
+            for stage in stages
+        }
+        figures[name]["n_rows"] = sum(p["n_rows"] for p in parts)
+    first = benchmarks.of(sets[0])[0]
+    return {
+        "system": run.system, "label": run.label, "seed": run.seed, "run": str(run.folder or "shipped"),
+        "machine": _read(run.folder, "machine.json"), "samples": _read(run.folder, "config.json").get("samples"),
+        **identity, "sets": figures, "speed": measure_speed(stages, first, device),
+    }  # fmt: skip
+
+
+def _read(folder: Path | None, name: str) -> dict[str, Any]:
+    path = folder / name if folder is not None else None
+    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Runs -> {label: {"system", "seeds", "mean", "spread": {figure: {metric}}, "frames_per_second", …}}.
+
+    A system's figure is its last stage. Spread is the standard deviation over seeds, None for one seed.
+    """
+    out: dict[str, Any] = {}
+    for label in dict.fromkeys(row["label"] for row in rows):
+        group = [row for row in rows if row["label"] == label]
+        mean: dict[str, Any] = {}
+        spread: dict[str, Any] = {}
+        for name in group[0]["sets"]:
+            stages = [row["sets"][name].get("refined") or row["sets"][name]["lifted"] for row in group]
+            mean[name] = {k: float(np.mean([s[k] for s in stages])) for k in stages[0]}
+            spread[name] = {
+                k: float(np.std([s[k] for s in stages], ddof=1)) if len(stages) > 1 else None
+                for k in stages[0]
+            }
+        out[label] = {
+            "system": group[0]["system"],
+            "seeds": len(group),
+            "mean": mean,
+            "spread": spread,
+            "rows": {name: group[0]["sets"][name]["n_rows"] for name in mean},
+            "samples": group[0]["samples"],
+            "frames_per_second": float(np.median([r["speed"]["frames_per_second"] for r in group])),
+            "machines": sorted({machine_of(row["machine"]) for row in group}),
+        }
+    return out
+
+
+def machine_of(machine: Mapping[str, Any]) -> str:
+    """What trained it, in words."""
+    if not machine:
+        return "not recorded"
+    if machine["device"] != "cpu":
+        return str(machine["name"])
+    return f"{machine['name']}, {machine['threads']} threads"
+
+
+def differ(one: Mapping[str, Any], other: Mapping[str, Any], figure: str, metric: str) -> str:
+    """ "better", "worse" or "none" of the first against the second: a difference within the spread is none.
+
+    The spread of a difference is the root of both variances' sum; without seeds nothing is called a difference.
+    """
+    gap = one["mean"][figure][metric] - other["mean"][figure][metric]
+    spreads = [row["spread"][figure][metric] for row in (one, other)]
+    known = [s for s in spreads if s is not None]
+    if not known or abs(gap) <= float(np.hypot(*(known if len(known) == 2 else [known[0], 0.0]))):
+        return "none"
+    return "better" if gap < 0 else "worse"
+
+
+@app.command
+def measure(
+    *,
+    data: Path,
+    runs: Path,
+    lifter: list[Path] | None = None,
+    posefix: list[Path] | None = None,
+    json: Path = RESULT,
+    split: Literal["val", "test"] = "test",
+    max_rows: int | None = None,
+    slow_rows: int = 400,
+    device: DeviceName = "auto",
+) -> None:
+    """Evaluate every run and write the comparison.
+
+    Args:
+        data: folder of the mocap17 files.
+        runs: folder with the systems' run folders, at any depth.
+        lifter: run folders of the lifter alone.
+        posefix: folders of posefix's weights, one a seed; by default the shipped ones.
+        json: where to.
+        split: of the people; val for choosing, test for the page.
+        max_rows: of each file, evenly spread, for a quick look.
+        slow_rows: the same for systems with more than 500 network calls a frame; 0 for all rows.
+        device: where the networks run.
+    """
+    found = [Run("graformer", "graformer", folder, None) for folder in lifter or []]
+    found += with_variants(find_runs(runs))
+    found += [Run("posefix", "posefix", folder, None) for folder in posefix or [None]]
+    _measure(found, Benchmarks(data, split, max_rows), [*SETS], json, "runs", slow_rows, device)
+
+
+@app.command
+def sweep(
+    *,
+    data: Path,
+    runs: Path,
+    steps: list[int] | None = None,
+    hypotheses: list[int] | None = None,
+    json: Path = RESULT,
+    split: Literal["val", "test"] = "test",
+    max_rows: int | None = None,
+    slow_rows: int = 400,
+    device: DeviceName = "auto",
+) -> None:
+    """Evaluate every run with other numbers of network calls and of hypotheses: error against frames a second.
+
+    Args:
+        data, runs, json, split, max_rows, slow_rows, device: as of measure.
+        steps: network calls for each hypothesis.
+        hypotheses: drawn a frame; each with the run's own number of calls.
+    """
+    wanted = [("steps", n) for n in steps or []] + [("hypotheses", n) for n in hypotheses or []]
+    plain = [r for r in find_runs(runs) if SYSTEMS[r.system].process.noise != "none"]
+    sampler = {"e533": (("sampler", "ddim"),), "diffupose": (("sampler", "ddim"),)}
+    found = [
+        Run(r.system, f"{r.label}, {key}={n}", r.folder, r.seed, ((key, n), *sampler.get(r.system, ())))
+        for r in plain
+        for key, n in wanted
+    ]
+    _measure(found, Benchmarks(data, split, max_rows), SWEEP_SETS, json, "sweep", slow_rows, device)
+
+
+def _measure(
+    found: Sequence[Run], benchmarks: Benchmarks, sets: Sequence[str], path: Path, part: str, slow_rows: int,
+    device: DeviceName,
+) -> None:  # fmt: skip
+    """Measures what is not known yet; the file is whole after every run, so a stopped comparison goes on."""
+    report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rows: dict[str, Any] = report.get(part, {})
+    for i, run in enumerate(found, 1):
+        print(f"{i} of {len(found)}: {run.label}, {run.folder or 'shipped'}", flush=True)
+        known = rows.get(run.key, {})
+        rows[run.key] = evaluate_run(run, benchmarks, sets, resolve_device(device), slow_rows, known)
+        wanted = {r.key for r in found}
+        report[part] = {key: row for key, row in rows.items() if key in wanted}
+        report["summary" if part == "runs" else "sweep_summary"] = summarise([*report[part].values()])
+        write_json(report, path)
+
+
+@app.command
+def show(*, json: Path = RESULT, figure: Path | None = None) -> None:
+    """Print the tables and, with --figure, draw the figure.
+
+    Args:
+        json: what measure and sweep wrote.
+        figure: picture to write.
+    """
+    from compare_tables import draw, error_table, sweep_table
+
+    report = _load(json)
+    print(error_table(report))
+    if "sweep_summary" in report:
+        print("\n" + sweep_table(report))
+    if figure is not None:
+        draw(report, figure)
+        print(f"Written: {figure}")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: not there; run `compare.py measure` first")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except PosefixError as error:
+        print(f"compare: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

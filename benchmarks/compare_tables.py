@@ -1,0 +1,105 @@
+"""Tables and the figure of the comparison, from the JSON that `compare.py` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# (figure, metric, heading)
+COLUMNS = (
+    ("in_domain_lab_gt", "mpjpe", "exact 2D"),
+    ("in_domain_lab_det", "mpjpe", "simulated detector"),
+    ("in_domain_wild_gt", "mpjpe", "wild cameras, exact"),
+    ("in_domain_wild_det", "mpjpe", "wild cameras, detector"),
+    ("bandai_lab_gt", "p_mpjpe", "bandai P-MPJPE, exact"),
+    ("bandai_lab_det", "p_mpjpe", "bandai P-MPJPE, detector"),
+)
+BARS = COLUMNS[:2]
+SLOW_NOTE = "* on {rows} rows, evenly spread over the benchmark's files."
+
+
+def cell(row: Mapping[str, Any], figure: str, metric: str) -> str:
+    """ "52.3 ± 0.4", or "52.3" with one seed."""
+    spread = row["spread"][figure][metric]
+    value = f"{row['mean'][figure][metric]:.1f}"
+    return value if spread is None else f"{value} ± {spread:.1f}"
+
+
+def error_table(report: Mapping[str, Any]) -> str:
+    """A row a system: errors with spread, against the lifter's, frames a second, seeds, machine."""
+    summary = report["summary"]
+    lifter = summary.get("graformer")
+    full = max(row["rows"][COLUMNS[0][0]] for row in summary.values())
+    lines = [
+        "| system | " + " | ".join(c[2] for c in COLUMNS) + " | / lifter, exact | / lifter, detector | frames/s"
+        " | seeds | samples | trained on |",
+        "| --- |" + " ---: |" * (len(COLUMNS) + 5) + " --- |",
+    ]  # fmt: skip
+    slow = {}
+    for label, row in summary.items():
+        ratios = ["", ""]
+        if lifter is not None:
+            ratios = [f"{row['mean'][f][m] / lifter['mean'][f][m]:.3f}" for f, m, _ in BARS]
+        rows = row["rows"][COLUMNS[0][0]]
+        if rows < full:
+            slow[label] = rows
+        cells = [cell(row, figure, metric) for figure, metric, _ in COLUMNS]
+        samples = "" if row["samples"] is None else f"{row['samples'] / 1e6:g} M"
+        speed, machines = f"{row['frames_per_second']:.1f}", "; ".join(row["machines"])
+        name = label + (" *" if label in slow else "")
+        lines.append(
+            "| " + " | ".join([name, *cells, *ratios, speed, str(row["seeds"]), samples, machines]) + " |"
+        )
+    notes = [SLOW_NOTE.format(rows=rows) for rows in sorted(set(slow.values()))]
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def sweep_table(report: Mapping[str, Any]) -> str:
+    """Error against frames a second for numbers of network calls and hypotheses."""
+    lines = [
+        "| system | exact 2D | simulated detector | frames/s |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for label, row in report["sweep_summary"].items():
+        cells = [cell(row, figure, metric) for figure, metric, _ in BARS]
+        lines.append(f"| {label} | {' | '.join(cells)} | {row['frames_per_second']:.1f} |")
+    return "\n".join(lines)
+
+
+def draw(report: Mapping[str, Any], path: Path) -> None:
+    """Bars: the error of lifter, every system and posefix, with spread, for exact 2D and the detector's."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    summary = report["summary"]
+    labels = list(summary)
+    figure, axes = plt.subplots(
+        1, 2, figsize=(10, 0.9 + 0.36 * len(labels)), sharey=True, constrained_layout=True
+    )
+    for axis, (name, metric, heading) in zip(axes, BARS, strict=True):
+        values = [summary[label]["mean"][name][metric] for label in labels]
+        spreads = [summary[label]["spread"][name][metric] or 0.0 for label in labels]
+        colours = [colour_of(summary[label]["system"]) for label in labels]
+        axis.barh(range(len(labels)), values, xerr=spreads, color=colours, capsize=3)
+        for i, value in enumerate(values):
+            axis.text(value + max(spreads) + 0.4, i, f"{value:.1f}", va="center", fontsize=8)
+        if "graformer" in summary:
+            axis.axvline(
+                summary["graformer"]["mean"][name][metric], color="0.4", linestyle="--", linewidth=0.8
+            )
+        axis.set(xlabel="mean joint error, mm (less is better)", title=heading, xlim=(0, 1.15 * max(values)))
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].invert_yaxis()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def colour_of(system: str) -> str:
+    """Grey for what does not diffuse, blue for the papers', orange for posefix."""
+    if system in ("graformer", "regressor", "stacked"):
+        return "0.65"
+    return "tab:orange" if system == "posefix" else "tab:blue"

@@ -36,7 +36,7 @@ from ..skeleton.errors import InputError
 from .diffusion import centre_root, mask_hidden
 from .mixture import SIZE, Array, Mixture, to_nodes
 from .refine import draw_noise
-from .schedules import SCHEDULES, relative_levels, sigmas
+from .schedules import SCHEDULES, linear, relative_levels, sigmas
 
 JOINTS = len(H36M17.joints)
 MAX_STEPS = 1000
@@ -87,6 +87,9 @@ class Process:
     def __init__(self, config: ProcessConfig, mixture: Mixture, lifter_error: float | None = None):
         self.config, self.mixture = config, mixture
         abar = SCHEDULES[config.schedule](config.steps)
+        if config.schedule == "linear" and config.start == "noise":
+            # DiffPose's betas end far from pure noise; Ho et al.'s, scaled to K, do not (DiffuPose's code).
+            abar = linear(config.steps, 0.1 / config.steps, min(20 / config.steps, 0.999))
         rms = error_size(mixture)
         self.shrinks = config.noise == "gaussian"
         if config.noise == "mixture":

@@ -80,10 +80,14 @@ class SystemRefiner:
         if process.config.noise == "none" and (s.hypotheses, s.calls) != (1, 1):
             raise InputError("a regressor answers once: --hypotheses 1 --ddim-steps 1")
         space = karras_steps if s.sampler == "heun" else index_steps
-        try:
-            self.visited = space(process.levels, intervals(s.sampler, s.calls), process.enter)
-        except ValueError as error:
-            raise InputError(f"--ddim-steps {s.calls}: {error}") from error
+        walked = intervals(s.sampler, s.calls)
+        if walked > process.enter:
+            most = 2 * process.enter - 1 if s.sampler == "heun" else process.enter
+            raise InputError(
+                f"--ddim-steps {s.calls}: expected at most {most}, as run time enters at step {process.enter} "
+                f"of {process.last}; --diffusion-steps in training gives more"
+            )
+        self.visited = space(process.levels, walked, process.enter)
         self.sampler = SAMPLERS[s.sampler]
         if s.sampler == "heun":
             self.sampler = partial(self.sampler, churn=s.churn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,12 @@ def test_levels_are_the_papers() -> None:
     standard = Process(ProcessConfig("gaussian"), a_mixture())
     # Supplement: abar_50 = 0.949.
     assert standard.levels[-1] == pytest.approx(np.sqrt(0.051 / 0.949), rel=0.01)
+
+
+def test_from_noise_both_schedules_end_in_noise() -> None:
+    for schedule in ("linear", "cosine"):
+        pure = Process(replace(SYSTEMS["diffupose"].process, schedule=schedule), a_mixture())
+        assert pure.levels[-1] > 100 and pure.levels[1] < 0.1
 
 
 def test_run_time_enters_where_the_noise_is_as_large_as_the_lifters_error() -> None:

@@ -268,6 +268,8 @@ def evaluate_cli(
     if json is not None:
         _write_json(json, report)
     if not quiet:
+        if speed:
+            print(f"{speed['speed']['frames_per_second']:.1f} frames/s, one frame at a time, on {place}")
         _print_tables(files, report.get("in_domain"), json)
     return report
 

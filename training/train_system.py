@@ -176,6 +176,7 @@ def train_system(
 
     torch.manual_seed(budget.seed)
     network = build_network(config, lifter)
+    SystemRefiner(network, process, config.sampling, device)  # what cannot run is not worth the training
     trainer = Trainer(network, draw, system_loss(config.loss, process), validate, budget, run, device)
     network = trainer.run()
     _record_machine(run, device, trainer.seconds)

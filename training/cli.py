@@ -10,11 +10,14 @@ from typing import Literal
 
 from ..pipeline.settings import DeviceName, Settings, resolve_device
 from ..skeleton.errors import InputError
+from .datasets.published import Dataset
 
 
 def train_lifter(
     *,
     data: Path,
+    dataset: Dataset = "mocap17",
+    input: Literal["gt", "det"] = "gt",
     run: Path = Path("runs/lifter"),
     export: Path | None = None,
     samples: int | None = None,
@@ -24,7 +27,9 @@ def train_lifter(
     """Train the 2D-to-3D lifter. Stopped runs resume.
 
     Args:
-        data: folder with the mocap17 files (see docs/training.md).
+        data: folder with the mocap17 files (see docs/training.md), or with those of the data set.
+        dataset: mocap17, or the training part of h36m, 3dhp or humaneva (see docs/datasets.md).
+        input: 2D of h36m: gt (exact) or det (CPN). mocap17 mixes exact and worn 2D.
         run: run folder: log, curves, checkpoints.
         export: folder to write lifter.safetensors, lifter.onnx and manifest.json to.
         samples: training budget; by default that of the shipped weights.
@@ -37,7 +42,13 @@ def train_lifter(
 
     place = _checked(data, samples, seed, device)
     config = replace(LIFTER_BUDGET, samples=samples or LIFTER_BUDGET.samples, seed=seed)
-    network = train(data, run, config, device=place)
+    if dataset == "mocap17":
+        network = train(data, run, config, device=place)
+    else:
+        from .datasets.pairs import load_rows, train_lifter_on_rows
+
+        rows = load_rows(dataset, data, input)
+        network = train_lifter_on_rows(rows, dataset, input, run, config, device=place)
     print(f"curves: {plot_curves(run)}")
     if export:
         from .export import export_lifter
@@ -141,6 +152,8 @@ def _system_command(name: str) -> Callable[..., None]:
     def train(
         *,
         data: Path,
+        dataset: Dataset = "mocap17",
+        input: Literal["gt", "det"] = "gt",
         run: Path | None = None,
         lifter: Path = Path("runs/lifter"),
         folds: Path | None = None,
@@ -167,7 +180,9 @@ def _system_command(name: str) -> Callable[..., None]:
         Options that are not given are as the system's paper has them. The budget is common to all.
 
         Args:
-            data: folder with the mocap17 files (see docs/training.md).
+            data: folder with the mocap17 files (see docs/training.md), or with those of the data set.
+            dataset: mocap17, or the training part of h36m, 3dhp or humaneva (see docs/datasets.md).
+            input: 2D of h36m: gt (exact) or det (CPN). mocap17 mixes exact and worn 2D.
             run: run folder: settings, curves, checkpoints; by default runs/NAME.
             lifter: run folder of the trained lifter, or a folder of weights.
             folds: folder of the two lifters that leave out half of the people; by default beside the
@@ -204,7 +219,13 @@ def _system_command(name: str) -> Callable[..., None]:
         folder = run or Path("runs") / name
         budget = replace(SYSTEM_BUDGET, samples=samples or SYSTEM_BUDGET.samples, seed=seed)
         config = with_options(name, options)
-        train_on_mocap(name, config, data, lifter, folds or lifter.parent, folder, budget, place)
+        if dataset == "mocap17":
+            train_on_mocap(name, config, data, lifter, folds or lifter.parent, folder, budget, place)
+        else:
+            from .datasets.pairs import load_rows, train_system_on_rows
+
+            rows, places = load_rows(dataset, data, input), (lifter, folds or lifter.parent, folder)
+            train_system_on_rows(name, config, rows, dataset, input, *places, budget, place)
         baseline = json.loads((folder / "lifted.json").read_text(encoding="utf-8"))
         print(f"curves: {plot_curves(folder, baseline)}")
 

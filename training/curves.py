@@ -19,7 +19,7 @@ def plot_curves(run: Path, baseline: dict[str, float] | None = None) -> Path:
 
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     samples = [row["samples"] / 1e6 for row in rows]
-    names = [n for n in rows[0] if n.startswith(("cmu", "hdm05")) and not n.endswith("_p")]
+    names = [n for n in rows[0] if f"{n}_p" in rows[0]]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True)
     left.plot(samples, [row["loss"] for row in rows], color="0.3")
     left.set(xlabel="million samples", ylabel="training loss", yscale="log")
@@ -27,7 +27,7 @@ def plot_curves(run: Path, baseline: dict[str, float] | None = None) -> Path:
         (line,) = right.plot(samples, [row[name] for row in rows], label=name.replace("_", ", "))
         if baseline:
             right.axhline(baseline[name], color=line.get_color(), linestyle="--", linewidth=0.8)
-    right.set(xlabel="million samples", ylabel="MPJPE on val people, mm")
+    right.set(xlabel="million samples", ylabel="MPJPE in validation, mm")
     right.legend(fontsize=8)
     path = run / "curves.png"
     figure.savefig(path, dpi=120)

@@ -23,7 +23,7 @@ from ...skeleton.cameras import world_to_camera
 from ...skeleton.errors import InputError
 from ..mocap import Sequence
 from ..protocol import Benchmark
-from .human36m_cameras import LENSES, SUBJECTS, human36m_camera
+from .human36m_cameras import LENSES, SUBJECTS, human36m_camera, project_with_lens
 from .scoring import Scoring
 from .to_mocap17 import MotionConfig, make_sequence, resample
 from .tree import load_tree
@@ -68,7 +68,6 @@ def read_human36m(
     points_file = folder / f"data_2d_h36m_{DETECTORS.get(input, input)}.npz"
     poses = _part(poses_file, "positions_3d", subjects)
     points = _part(points_file, "positions_2d", subjects)
-    exact = points if input == "gt" else None
     parts: list[dict[str, Any]] = []
     count = 0
     for subject in subjects:
@@ -81,11 +80,12 @@ def read_human36m(
                 raise InputError(f"{points_file}: {where}: expected 2D of 4 cameras, found {found}")
             for k, seen in enumerate(cameras):
                 pixels = _pixels(seen, len(raw), points_file, f"{where}, camera {k}")[::stride]
-                rotation, centre = human36m_camera(subject, k)
+                camera_points = world_to_camera(world, *human36m_camera(subject, k))
                 parts.append(
                     {
                         "pixels": pixels,
-                        "camera_points": world_to_camera(world, rotation, centre),
+                        "exact": project_with_lens(camera_points, LENSES[k]),
+                        "camera_points": camera_points,
                         "size": np.tile(np.array(LENSES[k].size, dtype=np.float64), (len(world), 1)),
                         "action": np.repeat(recording.split(" ")[0], len(world)),
                         "camera": np.full(len(world), k),
@@ -103,7 +103,7 @@ def read_human36m(
         action=rows["action"],
         camera=rows["camera"],
         frame=rows["frame"],
-        exact=rows["pixels"] if exact is not None else np.full_like(rows["pixels"], np.nan),
+        exact=rows["exact"],
         target_camera=rows["camera_points"],
         data="h36m",
         split=split,

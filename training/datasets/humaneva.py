@@ -84,15 +84,22 @@ SCORING = Scoring(
 
 
 def read_humaneva(
-    folder: Path, input: str = "gt", stride: int = 1, actions: tuple[str, ...] = ACTIONS
+    folder: Path,
+    input: str = "gt",
+    stride: int = 1,
+    actions: tuple[str, ...] = ACTIONS,
+    subjects: tuple[str, ...] = SUBJECTS,
+    part: str = "Validate",
 ) -> Benchmark:
-    """The rows of HumanEva-I's protocol: the Validate parts of S1, S2 and S3.
+    """The rows of HumanEva-I's protocol: the Validate parts of S1, S2 and S3; or of a training part.
 
     Args:
         folder: where the converted files are.
         input: "gt", or the ending of a detector's 2D file.
         stride: every how-manyth frame of each recording.
         actions: which of "Walking", "Jog", "Box", "Gestures", "ThrowCatch"; those that are there.
+        subjects: whose recordings.
+        part: "Validate" or "Train".
 
     Returns:
         Benchmark; `action` is "Walking S1" and so on. Spine and Neck of `target` are filled in, not measured.
@@ -102,16 +109,16 @@ def read_humaneva(
     """
     poses_file = folder / "data_3d_humaneva15.npz"
     points_file = folder / f"data_2d_humaneva15_{input}.npz"
-    poses, points = _part(poses_file, "positions_3d"), _part(points_file, "positions_2d")
+    poses, points = _part(poses_file, "positions_3d", part), _part(points_file, "positions_2d", part)
     parts: list[tuple[np.ndarray, ...]] = []
     frames = 0
-    for subject in SUBJECTS:
-        for recording, world in poses.get(f"Validate/{subject}", {}).items():
+    for subject in subjects:
+        for recording, world in poses.get(f"{part}/{subject}", {}).items():
             action = recording.split(" ")[0]
             if action not in actions:
                 continue
-            where = f"Validate/{subject}, {recording}"
-            cameras = points.get(f"Validate/{subject}", {}).get(recording)
+            where = f"{part}/{subject}, {recording}"
+            cameras = points.get(f"{part}/{subject}", {}).get(recording)
             if cameras is None or len(cameras) != 3:
                 raise InputError(f"{points_file}: {where}: expected 2D of 3 cameras")
             for k, seen in enumerate(cameras):
@@ -123,7 +130,9 @@ def read_humaneva(
                     parts.append((*picked, label, np.full(n, k), np.arange(frames, frames + n)))
             frames += len(world)
     if not parts:
-        raise InputError(f"{poses_file}: no recordings of {', '.join(actions)} of Validate/S1, S2 or S3")
+        raise InputError(
+            f"{poses_file}: no recordings of {', '.join(actions)} of {part}/{', '.join(subjects)}"
+        )
     keypoints, camera_points, label, camera, frame = (np.concatenate([p[i] for p in parts]) for i in range(5))
     return Benchmark(
         keypoints=keypoints,
@@ -135,7 +144,7 @@ def read_humaneva(
         exact=keypoints if input == "gt" else np.full_like(keypoints, np.nan),
         target_camera=camera_points,
         data="humaneva",
-        split="Validate",
+        split=part,
         cameras="own",
         input=input,
         stride=stride,
@@ -152,8 +161,10 @@ def to_h36m17(points: np.ndarray) -> np.ndarray:
     return out
 
 
-def _part(path: Path, key: str) -> dict[str, Any]:
-    tree = load_tree(path, lambda keys: keys[0] == key and (len(keys) < 2 or keys[1].startswith("Validate/")))
+def _part(path: Path, key: str, part_name: str) -> dict[str, Any]:
+    tree = load_tree(
+        path, lambda keys: keys[0] == key and (len(keys) < 2 or keys[1].startswith(f"{part_name}/"))
+    )
     part = tree.get(key) if isinstance(tree, dict) else None
     if not isinstance(part, dict):
         raise InputError(f"{path}: not HumanEva-I: it has no {key}")

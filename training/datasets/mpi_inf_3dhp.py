@@ -27,7 +27,7 @@ from ..protocol import Benchmark
 from .scoring import Scoring
 from .tree import load_tree
 
-FILE = "data_test_3dhp.npz"
+FILE, TRAIN_FILE = "data_test_3dhp.npz", "data_train_3dhp.npz"
 THEIRS = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
 """Of the data set's 17 joints, the one that is our 0, 1, …, 16."""
 
@@ -101,3 +101,35 @@ def _sequence(name: str, entry: Any, path: Path, stride: int) -> tuple[np.ndarra
         np.tile(np.array(size), (len(rows), 1)),
         np.repeat(name, len(rows)),
     )
+
+
+def read_mpi_inf_3dhp_train(place: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """P-STMO's training file, converted: per person pixels (N, 17, 2) and root-relative metres (N, 17, 3), float32.
+
+    Its member `data` goes "S1 Seq1" -> list of one -> camera -> data_2d, data_3d, as in the test file.
+
+    Raises:
+        InputError: no such file, or not in this form.
+    """
+    path = place / TRAIN_FILE if place.is_dir() else place
+    tree = load_tree(path)
+    data = tree.get("data") if isinstance(tree, dict) else None
+    if not isinstance(data, dict) or not data:
+        raise InputError(f"{path}: not the training set of MPI-INF-3DHP: it has no `data`")
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for name, sequence in data.items():
+        try:
+            cameras = sequence[0] if isinstance(sequence, list) else sequence
+            for camera in cameras.values():
+                pixels, points = (np.asarray(camera[key], np.float32) for key in ("data_2d", "data_3d"))
+                if points.shape[1:] != (17, 3) or pixels.shape[:2] != points.shape[:2]:
+                    raise ValueError(f"shapes {pixels.shape} and {points.shape}")
+                metres = points[:, THEIRS] / 1000.0
+                rows = (pixels[:, THEIRS, :2], metres - metres[:, :1])
+                parts.setdefault(name.split(" ")[0], []).append(rows)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(
+                f"{path}: {name}: expected cameras with data_2d and data_3d ({error})"
+            ) from error
+    joined = {person: tuple(np.concatenate(a) for a in zip(*p, strict=True)) for person, p in parts.items()}
+    return {person: (pixels, points) for person, (pixels, points) in joined.items()}

@@ -67,6 +67,7 @@ def test_units_that_nobody_has(tmp_path):
 
 
 NAMINGS = {
+    "maya": lambda n: {"LeftHand": "l_Hand_JNT", "RightHand": "r_Hand_JNT"}.get(n, n + "_jnt"),
     "mixamo": lambda n: "mixamorig:" + n,
     "bandai": lambda n: {
         "LeftArm": "UpperArm_L", "LeftForeArm": "LowerArm_L", "LeftHand": "Hand_L", "LeftShoulder": "Shoulder_L",

@@ -147,6 +147,9 @@ def test_human36m_files_that_do_not_fit(h36m, tmp_path):
         InputError, match=r"S9, Walking, camera 0: expected shape \(3 or more, 17, 2\), found \(1, 17"
     ):
         human36m.read_human36m(folder, "short")
+    save_tree(folder / "data_2d_h36m_coco.npz", {"positions_2d": short, "metadata": {"layout_name": "coco"}})
+    with pytest.raises(InputError, match="its joints are in the layout 'coco'"):
+        human36m.read_human36m(folder, "coco")
     save_tree(folder / "data_2d_h36m_few.npz", {"positions_2d": {s: {} for s in poses}})
     with pytest.raises(InputError, match="expected 2D of 4 cameras, found none"):
         human36m.read_human36m(folder, "few")

@@ -88,8 +88,10 @@ def _skeleton(path: Path, sections: dict[str, list[list[str]]]) -> Skeleton:
         bones=tuple(bones[name] for name in _parents_first(path, parents)),
         parents=parents,
         order=tuple(word.lower() for word in root.get("order", ["TX", "TY", "TZ", "RX", "RY", "RZ"])),
-        axes=Rotation.from_euler(order, [float(v) for v in root.get("orientation", "000")], degrees=degrees),
-        position=np.array([float(v) for v in root.get("position", "000")]),
+        axes=Rotation.from_euler(
+            order, [float(v) for v in root.get("orientation", ["0"] * 3)], degrees=degrees
+        ),
+        position=np.array([float(v) for v in root.get("position", ["0"] * 3)]),
         unit=INCH / length,
         degrees=degrees,
     )

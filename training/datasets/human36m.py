@@ -26,7 +26,7 @@ from ..protocol import Benchmark
 from .human36m_cameras import LENSES, SUBJECTS, human36m_camera, project_with_lens
 from .scoring import Scoring
 from .to_mocap17 import MotionConfig, make_sequence, resample
-from .tree import load_tree
+from .tree import check_layout, load_tree
 
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 """Which of the 32 joints are Human3.6M-17, in its order."""
@@ -67,6 +67,7 @@ def read_human36m(
     poses_file = folder / "data_3d_h36m.npz"
     points_file = folder / f"data_2d_h36m_{DETECTORS.get(input, input)}.npz"
     poses = _part(poses_file, "positions_3d", subjects)
+    check_layout(points_file, "h36m")
     points = _part(points_file, "positions_2d", subjects)
     parts: list[dict[str, Any]] = []
     count = 0

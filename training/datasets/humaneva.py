@@ -26,7 +26,7 @@ from ...skeleton.errors import InputError
 from ..protocol import Benchmark
 from .human36m_cameras import pose_of_camera
 from .scoring import Scoring
-from .tree import load_tree
+from .tree import check_layout, load_tree
 
 THEIRS = {
     0: 0,
@@ -109,6 +109,7 @@ def read_humaneva(
     """
     poses_file = folder / "data_3d_humaneva15.npz"
     points_file = folder / f"data_2d_humaneva15_{input}.npz"
+    check_layout(points_file, "humaneva15")
     poses, points = _part(poses_file, "positions_3d", part), _part(points_file, "positions_2d", part)
     parts: list[tuple[np.ndarray, ...]] = []
     frames = 0

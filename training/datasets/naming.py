@@ -40,6 +40,7 @@ _ARMS = (
     ("upperarm", "elbow", "wrist"),
 )
 _PREFIX = re.compile(r"^(mixamorig\d*|bip\d*|character\d*|joint|jnt|def|b)[_\s.-]+", re.IGNORECASE)
+_SUFFIX = re.compile(r"[_\s.-]+(jnt|joint|bone)$", re.IGNORECASE)
 _SIDES = (
     re.compile(r"^(?P<side>left|right)[_\s.-]*(?P<word>.+)$", re.IGNORECASE),
     re.compile(r"^(?P<word>.+?)[_\s.-]*(?P<side>left|right)$", re.IGNORECASE),
@@ -80,7 +81,7 @@ def find_landmarks(motion: Motion) -> Landmarks:
     for i, name in enumerate(motion.joints):
         if name.endswith(END):
             continue
-        short = _PREFIX.sub("", name.rsplit(":", 1)[-1])
+        short = _SUFFIX.sub("", _PREFIX.sub("", name.rsplit(":", 1)[-1]))
         plain.setdefault(_word(short), i)
         for pattern in _SIDES:
             if match := pattern.match(short):

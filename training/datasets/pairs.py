@@ -5,7 +5,7 @@
     humaneva   Train parts of S1, S2, S3, three cameras, exact 2D
 
 Nothing is augmented but by mirror images. The best weights are picked on rows of the training people, never on
-the test part: the published codes pick theirs on the test part.
+the test part (as P-STMO's code, for one, does).
 """
 
 from __future__ import annotations

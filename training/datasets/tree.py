@@ -98,3 +98,14 @@ def _build(node: Mapping[str, Any], archive: Any, keep: Keep, where: tuple[str, 
     if "list" in node:
         return [_build(v, archive, keep, where) for v in node["list"]]
     return {k: _build(v, archive, keep, (*where, k)) for k, v in node["dict"].items() if keep((*where, k))}
+
+
+def check_layout(path: Path, expected: str) -> None:
+    """Raises InputError where a 2D file's `metadata` says that its joints are in another layout (COCO, MPII)."""
+    tree = load_tree(path, lambda keys: keys[0] == "metadata")
+    metadata = tree.get("metadata") if isinstance(tree, dict) else None
+    layout = metadata.get("layout_name") if isinstance(metadata, dict) else None
+    if layout not in (None, expected):
+        raise InputError(
+            f"{path}: its joints are in the layout {layout!r}; only {expected!r} can be measured"
+        )

@@ -34,8 +34,12 @@ from posefix.training.systems import SYSTEMS, SystemConfig, from_dict
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "compare.json"
 FIGURE = ROOT / "docs" / "pictures" / "compare.png"
+FigureName = Literal[
+    "in_domain_lab_gt", "in_domain_lab_det", "in_domain_wild_gt", "in_domain_wild_det",
+    "bandai_lab_gt", "bandai_lab_det",
+]  # fmt: skip
 # Figure name -> (files whose mean it is, cameras, input), as in benchmarks/results.py.
-SETS: dict[str, tuple[tuple[str, ...], Literal["lab", "wild"], Literal["gt", "det"]]] = {
+SETS: dict[FigureName, tuple[tuple[str, ...], Literal["lab", "wild"], Literal["gt", "det"]]] = {
     "in_domain_lab_gt": (IN_DOMAIN, "lab", "gt"),
     "in_domain_lab_det": (IN_DOMAIN, "lab", "det"),
     "in_domain_wild_gt": (IN_DOMAIN, "wild", "gt"),
@@ -43,7 +47,7 @@ SETS: dict[str, tuple[tuple[str, ...], Literal["lab", "wild"], Literal["gt", "de
     "bandai_lab_gt": (("bandai",), "lab", "gt"),
     "bandai_lab_det": (("bandai",), "lab", "det"),
 }
-SWEEP_SETS = ("in_domain_lab_gt", "in_domain_lab_det")
+SWEEP_SETS: tuple[FigureName, ...] = ("in_domain_lab_gt", "in_domain_lab_det")
 SLOW = 500  # network calls a frame beyond which only some rows are measured
 E533_TABLE = ("ddim", "heun")
 
@@ -115,7 +119,7 @@ class Benchmarks:
         self.data, self.split, self.max_rows = data, split, max_rows
         self._made: dict[tuple[str, str, str], Benchmark] = {}
 
-    def of(self, name: str) -> list[Benchmark]:
+    def of(self, name: FigureName) -> list[Benchmark]:
         """The benchmarks whose mean a figure is."""
         files, cameras, kind = SETS[name]
         for file in files:
@@ -129,7 +133,7 @@ class Benchmarks:
 def evaluate_run(
     run: Run,
     benchmarks: Benchmarks,
-    sets: Sequence[str],
+    sets: Sequence[FigureName],
     device: str,
     slow_rows: int,
     known: Mapping[str, Any],
@@ -205,7 +209,7 @@ def machine_of(machine: Mapping[str, Any]) -> str:
         return "not recorded"
     if machine["device"] != "cpu":
         return str(machine["name"])
-    return f"{machine['name']}, {machine['threads']} threads"
+    return f"{machine['name']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}"
 
 
 def differ(one: Mapping[str, Any], other: Mapping[str, Any], figure: str, metric: str) -> str:
@@ -232,6 +236,7 @@ def measure(
     split: Literal["val", "test"] = "test",
     max_rows: int | None = None,
     slow_rows: int = 400,
+    sets: list[FigureName] | None = None,
     device: DeviceName = "auto",
 ) -> None:
     """Evaluate every run and write the comparison.
@@ -245,12 +250,13 @@ def measure(
         split: of the people; val for choosing, test for the page.
         max_rows: of each file, evenly spread, for a quick look.
         slow_rows: the same for systems with more than 500 network calls a frame; 0 for all rows.
+        sets: figures to measure; all by default.
         device: where the networks run.
     """
     found = [Run("graformer", "graformer", folder, None) for folder in lifter or []]
     found += with_variants(find_runs(runs))
     found += [Run("posefix", "posefix", folder, None) for folder in posefix or [None]]
-    _measure(found, Benchmarks(data, split, max_rows), [*SETS], json, "runs", slow_rows, device)
+    _measure(found, Benchmarks(data, split, max_rows), sets or [*SETS], json, "runs", slow_rows, device)
 
 
 @app.command
@@ -285,7 +291,7 @@ def sweep(
 
 
 def _measure(
-    found: Sequence[Run], benchmarks: Benchmarks, sets: Sequence[str], path: Path, part: str, slow_rows: int,
+    found: Sequence[Run], benchmarks: Benchmarks, sets: Sequence[FigureName], path: Path, part: str, slow_rows: int,
     device: DeviceName,
 ) -> None:  # fmt: skip
     """Measures what is not known yet; the file is whole after every run, so a stopped comparison goes on."""

@@ -20,7 +20,9 @@ SLOW_NOTE = "* on {rows} rows, evenly spread over the benchmark's files."
 
 
 def cell(row: Mapping[str, Any], figure: str, metric: str) -> str:
-    """ "52.3 ± 0.4", or "52.3" with one seed."""
+    """ "52.3 ± 0.4", or "52.3" with one seed; empty where it was not measured."""
+    if figure not in row["mean"]:
+        return ""
     spread = row["spread"][figure][metric]
     value = f"{row['mean'][figure][metric]:.1f}"
     return value if spread is None else f"{value} ± {spread:.1f}"
@@ -30,7 +32,7 @@ def error_table(report: Mapping[str, Any]) -> str:
     """A row a system: errors with spread, against the lifter's, frames a second, seeds, machine."""
     summary = report["summary"]
     lifter = summary.get("graformer")
-    full = max(row["rows"][COLUMNS[0][0]] for row in summary.values())
+    full = max(first_rows(row) for row in summary.values())
     lines = [
         "| system | " + " | ".join(c[2] for c in COLUMNS) + " | / lifter, exact | / lifter, detector | frames/s"
         " | seeds | samples | trained on |",
@@ -40,8 +42,8 @@ def error_table(report: Mapping[str, Any]) -> str:
     for label, row in summary.items():
         ratios = ["", ""]
         if lifter is not None:
-            ratios = [f"{row['mean'][f][m] / lifter['mean'][f][m]:.3f}" for f, m, _ in BARS]
-        rows = row["rows"][COLUMNS[0][0]]
+            ratios = [ratio(row, lifter, figure, metric) for figure, metric, _ in BARS]
+        rows = first_rows(row)
         if rows < full:
             slow[label] = rows
         cells = [cell(row, figure, metric) for figure, metric, _ in COLUMNS]
@@ -53,6 +55,18 @@ def error_table(report: Mapping[str, Any]) -> str:
         )
     notes = [SLOW_NOTE.format(rows=rows) for rows in sorted(set(slow.values()))]
     return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def ratio(row: Mapping[str, Any], lifter: Mapping[str, Any], figure: str, metric: str) -> str:
+    """A system's error over the lifter's; empty where one was not measured."""
+    if figure not in row["mean"] or figure not in lifter["mean"]:
+        return ""
+    return f"{row['mean'][figure][metric] / lifter['mean'][figure][metric]:.3f}"
+
+
+def first_rows(row: Mapping[str, Any]) -> int:
+    """How many rows a system's first figure was measured on."""
+    return next(iter(row["rows"].values()))
 
 
 def sweep_table(report: Mapping[str, Any]) -> str:
@@ -76,23 +90,29 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
 
     summary = report["summary"]
     labels = list(summary)
+    bars = [bar for bar in BARS if all(bar[0] in row["mean"] for row in summary.values())]
     figure, axes = plt.subplots(
-        1, 2, figsize=(10, 0.9 + 0.36 * len(labels)), sharey=True, constrained_layout=True
+        1,
+        len(bars),
+        figsize=(10, 0.9 + 0.36 * len(labels)),
+        sharey=True,
+        squeeze=False,
+        constrained_layout=True,
     )
-    for axis, (name, metric, heading) in zip(axes, BARS, strict=True):
+    for axis, (name, metric, heading) in zip(axes.flat, bars, strict=True):
         values = [summary[label]["mean"][name][metric] for label in labels]
         spreads = [summary[label]["spread"][name][metric] or 0.0 for label in labels]
         colours = [colour_of(summary[label]["system"]) for label in labels]
         axis.barh(range(len(labels)), values, xerr=spreads, color=colours, capsize=3)
         for i, value in enumerate(values):
-            axis.text(value + max(spreads) + 0.4, i, f"{value:.1f}", va="center", fontsize=8)
+            axis.text(value + max(spreads) + 1, i, f"{value:.1f}", va="center", fontsize=8)
         if "graformer" in summary:
             axis.axvline(
                 summary["graformer"]["mean"][name][metric], color="0.4", linestyle="--", linewidth=0.8
             )
         axis.set(xlabel="mean joint error, mm (less is better)", title=heading, xlim=(0, 1.15 * max(values)))
-    axes[0].set_yticks(range(len(labels)), labels)
-    axes[0].invert_yaxis()
+    axes.flat[0].set_yticks(range(len(labels)), labels)
+    axes.flat[0].invert_yaxis()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -74,7 +74,7 @@ def test_runs_of_several_seeds_become_one_comparison(compare, runs, data, tmp_pa
     ]
     row = summary[name]
     assert row["seeds"] == 2 and row["samples"] == 256 and row["frames_per_second"] > 0
-    assert row["machines"][0].endswith("threads") and summary["posefix"]["machines"] == ["not recorded"]
+    assert " thread" in row["machines"][0] and summary["posefix"]["machines"] == ["not recorded"]
 
     figures = []  # the same by the command
     for seed in (0, 1):
@@ -120,13 +120,20 @@ def test_slow_systems_are_measured_on_fewer_rows_and_the_table_says_so(
 ) -> None:
     out = tmp_path / "compare.json"
     monkeypatch.setattr(compare, "SLOW", 20)
-    compare.measure(data=data, runs=runs, json=out, split="val", slow_rows=2, max_rows=8, device="cpu")
+    compare.measure(
+        data=data, runs=runs, json=out, split="val", slow_rows=2, max_rows=8, device="cpu",
+        sets=["in_domain_lab_gt"],
+    )  # fmt: skip
     summary = json.loads(out.read_text())["summary"]
     rows = {row["system"]: row["rows"]["in_domain_lab_gt"] for row in summary.values()}
     assert rows == {"regressor": 16, "e533": 4, "posefix": 16}
     capsys.readouterr()
     compare.show(json=out)
-    assert "* on 4 rows" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "* on 4 rows" in table
+    assert "|  |" in table  # what was not measured
+    compare.show(json=out, figure=tmp_path / "one.png")
+    assert (tmp_path / "one.png").stat().st_size > 5000
 
 
 def test_labels_tell_what_is_not_the_systems_own(compare) -> None:
@@ -180,3 +187,16 @@ def test_every_seed_has_its_own_line_in_the_file(compare, runs) -> None:
     ]
     assert len({r.key for r in compare.with_variants(found)}) == 6
     assert replace(found[0], options=(("steps", 1),)).key != found[0].key
+
+
+def test_example_frames_are_drawn_and_not_chosen_by_error(data, tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import examples
+
+    picture = tmp_path / "examples.png"
+    examples.examples(data=data, picture=picture, split="val", device="cpu")
+    assert picture.stat().st_size > 5000
+    front = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
+    assert np.allclose(examples.side_view(front), [[0, 1], [np.sin(np.pi / 3), 0]])
+    with pytest.raises(InputError, match="folder does not exist"):
+        examples.examples(data=data, picture=tmp_path / "none" / "a.png")

@@ -88,7 +88,13 @@ app.command(
   posefix eval --data mocap17_bandai.npz --cameras wild --input det
   posefix eval --dataset h36m --data h36m/ --input det""",
 )
-data = App(name="data", help="Prepare data for training and evaluation.", help_format="plaintext")
+data = App(
+    name="data",
+    help="Prepare data for training and evaluation.",
+    help_format="plaintext",
+    help_epilogue="""Example:
+  posefix data convert takes/ mocap17_takes.npz""",
+)
 app.command(data)
 data.command(
     "posefix.training.datasets.cli:convert",

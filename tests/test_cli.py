@@ -145,8 +145,9 @@ def test_ctrl_c_in_a_sub_command_is_one_line(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("posefix.training.cli.train_lifter", interrupted)
-    assert call(["train", "lifter"]) == 130
+    # What the command calls, not the command itself: once found by name, that is kept.
+    monkeypatch.setattr("posefix.training.cli._checked", interrupted)
+    assert call(["train", "lifter", "--data", "x"]) == 130
     assert capsys.readouterr() == ("", "posefix: stopped\n")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from posefix.pipeline.cli import call
 from posefix.skeleton.errors import InputError
+from posefix.training.datasets.mpi_inf_3dhp import read_mpi_inf_3dhp
 from posefix.training.datasets.tree import load_tree, save_tree
 from posefix.training.datasets.unpickle import is_pickled, load_pickled
 
@@ -67,6 +68,18 @@ def test_what_was_pickled_is_the_same_afterwards_without_pickles(pickled, tmp_pa
     assert jog[1] is None
     np.testing.assert_array_equal(jog[2], np.ones((2, 15, 2)))
     assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
+
+
+def test_the_annotation_of_3dhp_is_kept_and_named(tmp_path):
+    rng = np.random.default_rng(0)
+    entry = {"data_2d": rng.random((2, 17, 2)), "data_3d": rng.random((2, 17, 3)), "valid": np.ones(2)}
+    save_objects(tmp_path / "raw.npz", data={"TS1": entry})
+    out = tmp_path / "data_test_3dhp.npz"
+    words = ["data", "convert", str(tmp_path / "raw.npz"), str(out), "--trust-pickle"]
+    assert call(words) == 0
+    assert read_mpi_inf_3dhp(out).cameras == "own, annotation unknown"
+    assert call([*words, "--overwrite", "--annotation", "annot3"]) == 0
+    assert read_mpi_inf_3dhp(out).cameras == "own, annot3"
 
 
 def test_without_consent_nothing_is_read(pickled, tmp_path, capsys):

@@ -39,6 +39,7 @@ def convert(
     floor: Floor = "auto",
     swap_sides: Annotated[bool, Parameter(negative="")] = False,
     trust_pickle: Annotated[bool, Parameter(negative="")] = False,
+    annotation: Literal["univ_annot3", "annot3"] | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Turn published datasets and motion capture files into posefix's own.
@@ -61,12 +62,13 @@ def convert(
         floor: motion: keep heights, put low ankles at 0.09 m, or do that only where feet are under the floor.
         swap_sides: motion: exchange left and right; mends mirrored files.
         trust_pickle: .npz: you trust where the pickled file comes from.
+        annotation: .npz of MPI-INF-3DHP: which of its 3D annotations the file was made from; `posefix eval` names it.
         overwrite: replace the target.
     """
     _check_places(source, target, overwrite)
     if source.is_file() and source.suffix.lower() == ".npz":
         if is_pickled(source):
-            convert_pickled(source, target, trust_pickle)
+            convert_pickled(source, target, trust_pickle, annotation)
         else:
             convert_human36m(source, target, split)
         return
@@ -90,7 +92,7 @@ def _check_places(source: Path, target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: its folder does not exist")
 
 
-def convert_pickled(source: Path, target: Path, trust_pickle: bool) -> None:
+def convert_pickled(source: Path, target: Path, trust_pickle: bool, annotation: str | None = None) -> None:
     """Rewrites a pickled npz as a plain one (`tree.save_tree`). Raises InputError, OutputError."""
     if not trust_pickle:
         raise InputError(
@@ -98,7 +100,10 @@ def convert_pickled(source: Path, target: Path, trust_pickle: bool) -> None:
             "comes from, add --trust-pickle"
         )
     print(WARNING.format(path=source), file=sys.stderr)
-    arrays = save_tree(target, load_pickled(source))
+    members = load_pickled(source)
+    if annotation is not None:
+        members["annotation"] = annotation
+    arrays = save_tree(target, members)
     print(f"{target}: {arrays} arrays")
 
 

@@ -8,6 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+
 from ...skeleton.errors import InputError
 from ..mocap import Sequence, write_mocap
 from .acclaim import find_asf, read_amc, read_asf
@@ -86,7 +89,9 @@ def convert_motions(
     sequences: list[Sequence] = []
     notes: Counter[str] = Counter()
     problems: list[str] = []
-    for path in files:
+    console = Console(stderr=True)
+    silent = len(files) < 2 or not console.is_terminal
+    for path in track(files, "files", console=console, transient=True, disable=silent):
         unique = (
             path.stem if stems[path.stem] == 1 else "_".join(path.relative_to(source).with_suffix("").parts)
         )
@@ -95,7 +100,7 @@ def convert_motions(
         except InputError as error:
             problems.append(str(error))
             if len(files) > 1:
-                print(f"posefix: skipped: {' '.join(str(error).split())}", file=sys.stderr)
+                print(f"posefix: skipped: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
             continue
         sequences += found
         notes.update(said)

@@ -5,7 +5,7 @@ The file is P-STMO's data_test_3dhp.npz, converted once by `posefix data convert
 are valid.
 
 Which 3D that is changes the figures: P-STMO takes `univ_annot3` (every actor scaled to one skeleton), D3DP
-`annot3` (true sizes). The file does not say; where its tree has an `annotation`, figures carry it.
+`annot3` (true sizes). The file does not say; `posefix data convert --annotation` keeps it with it.
 
 Joints, ours <- theirs: Hip <- pelvis, Spine <- spine, Thorax <- neck, Neck <- head, Head <- head top; limbs the
 same. It is a renaming: all 17 are used, and none is computed.

@@ -212,19 +212,6 @@ def machine_of(machine: Mapping[str, Any]) -> str:
     return f"{machine['name']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}"
 
 
-def differ(one: Mapping[str, Any], other: Mapping[str, Any], figure: str, metric: str) -> str:
-    """ "better", "worse" or "none" of the first against the second: a difference within the spread is none.
-
-    The spread of a difference is the root of both variances' sum; without seeds nothing is called a difference.
-    """
-    gap = one["mean"][figure][metric] - other["mean"][figure][metric]
-    spreads = [row["spread"][figure][metric] for row in (one, other)]
-    known = [s for s in spreads if s is not None]
-    if not known or abs(gap) <= float(np.hypot(*(known if len(known) == 2 else [known[0], 0.0]))):
-        return "none"
-    return "better" if gap < 0 else "worse"
-
-
 @app.command
 def measure(
     *,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # (figure, metric, heading)
 COLUMNS = (
     ("in_domain_lab_gt", "mpjpe", "exact 2D"),
@@ -29,20 +31,23 @@ def cell(row: Mapping[str, Any], figure: str, metric: str) -> str:
 
 
 def error_table(report: Mapping[str, Any]) -> str:
-    """A row a system: errors with spread, against the lifter's, frames a second, seeds, machine."""
+    """A row a system: errors with spread, against the lifter's and posefix's, frames a second, seeds, machine."""
     summary = report["summary"]
     lifter = summary.get("graformer")
     full = max(first_rows(row) for row in summary.values())
     lines = [
-        "| system | " + " | ".join(c[2] for c in COLUMNS) + " | / lifter, exact | / lifter, detector | frames/s"
+        "| system | " + " | ".join(c[2] for c in COLUMNS) + " | / lifter, exact | / lifter, detector"
+        " | against posefix, exact | against posefix, detector | frames/s"
         " | seeds | samples | trained on |",
-        "| --- |" + " ---: |" * (len(COLUMNS) + 5) + " --- |",
+        "| --- |" + " ---: |" * (len(COLUMNS) + 7) + " --- |",
     ]  # fmt: skip
     slow = {}
     for label, row in summary.items():
         ratios = ["", ""]
         if lifter is not None:
             ratios = [ratio(row, lifter, figure, metric) for figure, metric, _ in BARS]
+        ours = summary.get("posefix", row)
+        verdicts = [differ(row, ours, figure, metric) for figure, metric, _ in BARS]
         rows = first_rows(row)
         if rows < full:
             slow[label] = rows
@@ -51,10 +56,29 @@ def error_table(report: Mapping[str, Any]) -> str:
         speed, machines = f"{row['frames_per_second']:.1f}", "; ".join(row["machines"])
         name = label + (" *" if label in slow else "")
         lines.append(
-            "| " + " | ".join([name, *cells, *ratios, speed, str(row["seeds"]), samples, machines]) + " |"
+            "| "
+            + " | ".join([name, *cells, *ratios, *verdicts, speed, str(row["seeds"]), samples, machines])
+            + " |"
         )
     notes = [SLOW_NOTE.format(rows=rows) for rows in sorted(set(slow.values()))]
     return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def differ(one: Mapping[str, Any], other: Mapping[str, Any], figure: str, metric: str) -> str:
+    """ "better", "worse" or "none" of the first against the second; empty where there is no telling.
+
+    A difference within its spread, the root of the sum of both variances, is called none. What has one seed
+    has no spread; against it the other's alone counts.
+    """
+    if figure not in one["mean"] or figure not in other["mean"]:
+        return ""
+    known = [s for s in (row["spread"][figure][metric] for row in (one, other)) if s is not None]
+    if one is other or not known:
+        return ""
+    gap = one["mean"][figure][metric] - other["mean"][figure][metric]
+    if abs(gap) <= float(np.sqrt(np.square(known).sum())):
+        return "none"
+    return "better" if gap < 0 else "worse"
 
 
 def ratio(row: Mapping[str, Any], lifter: Mapping[str, Any], figure: str, metric: str) -> str:

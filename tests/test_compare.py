@@ -92,6 +92,9 @@ def test_runs_of_several_seeds_become_one_comparison(compare, runs, data, tmp_pa
     table = capsys.readouterr().out
     assert f"{np.mean(figures):.1f} ± {np.std(figures, ddof=1):.1f}" in table
     assert "1.000" in table  # the lifter against itself
+    assert "better" in table or "worse" in table
+    head, rule, *rows = table.splitlines()[:7]
+    assert {line.count("|") for line in (head, rule, *rows)} == {head.count("|")}
     assert (tmp_path / "compare.png").stat().st_size > 5000
 
 
@@ -143,6 +146,8 @@ def test_labels_tell_what_is_not_the_systems_own(compare) -> None:
 
 
 def test_a_difference_inside_the_spread_is_none(compare) -> None:
+    from compare_tables import differ
+
     def row(mean, spread):
         return {"mean": {"f": {"m": mean}}, "spread": {"f": {"m": spread}}}
 
@@ -151,8 +156,9 @@ def test_a_difference_inside_the_spread_is_none(compare) -> None:
         (49.8, 0.3, "none"), (49.0, 0.3, "better"), (51.0, 0.3, "worse"),
         (49.0, 1.2, "none"), (49.0, None, "better"), (49.8, None, "none"),
     ):  # fmt: skip
-        assert compare.differ(row(mean, spread), base, "f", "m") == verdict
-    assert compare.differ(row(10.0, None), row(50.0, None), "f", "m") == "none"
+        assert differ(row(mean, spread), base, "f", "m") == verdict
+    assert differ(row(10.0, None), row(50.0, None), "f", "m") == ""
+    assert differ(base, base, "f", "m") == differ(base, row(1.0, 1.0), "g", "m") == ""
 
 
 def test_unequal_budgets_and_empty_folders_are_refused(compare, runs, tmp_path) -> None:

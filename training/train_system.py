@@ -7,11 +7,8 @@ figures), log.jsonl, last.pt (resumes) and best.pt (averaged weights); with thos
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
-import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,6 +31,7 @@ from ..skeleton import H36M17
 from ..skeleton.errors import InputError
 from .augment import AugmentConfig, PosePool
 from .loop import Batch, TrainConfig, Trainer
+from .machine import record_machine
 from .protocol import Benchmark
 from .systems import SystemConfig, SystemLossConfig, build_network, from_dict, to_dict
 from .train_lifter import FOLD_BUDGET, figures_of, lift_rows, train_lifter, validation_sets
@@ -179,7 +177,7 @@ def train_system(
     SystemRefiner(network, process, config.sampling, device)  # what cannot run is not worth the training
     trainer = Trainer(network, draw, system_loss(config.loss, process), validate, budget, run, device)
     network = trainer.run()
-    _record_machine(run, device, trainer.seconds)
+    record_machine(run, device, trainer.seconds)
     return TrainedSystem(name, config, network, process, lifter)
 
 
@@ -312,26 +310,6 @@ def _claim(run: Path, settings: dict[str, Any], lifter: GraFormer) -> None:
     known = load_file(str(run / LIFTER_FILE))
     if known.keys() != tensors.keys() or not all(torch.equal(known[k], tensors[k]) for k in tensors):
         raise InputError(f"{run}: was begun with another lifter; give another --run folder or that --lifter")
-
-
-def _record_machine(run: Path, device: str, seconds: float) -> None:
-    place = torch.cuda.get_device_name() if device == "cuda" else processor_name()
-    _write(
-        run / "machine.json",
-        {
-            "device": device, "name": place, "threads": torch.get_num_threads(), "cores": os.cpu_count(),
-            "torch": torch.__version__, "train_seconds": round(seconds, 1),
-        },
-    )  # fmt: skip
-
-
-def processor_name() -> str:
-    """The processor's name where the system tells it, else its kind."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ from made_motion import ASF, J, person_bvh
 from posefix.pipeline.cli import call
 from posefix.skeleton import H36M17
 from posefix.skeleton.errors import InputError
+from posefix.training.datasets import to_mocap17
 from posefix.training.datasets.bvh import read_bvh
 from posefix.training.datasets.motion import Motion
-from posefix.training.datasets.naming import find_landmarks
+from posefix.training.datasets.naming import Landmarks, find_landmarks
 from posefix.training.datasets.to_mocap17 import (
     MotionConfig,
     check_bones,
@@ -139,6 +140,18 @@ def test_without_neck_and_spine_joints_their_places_are_computed(tmp_path):
     (sequence,), _ = to_sequences(motion, MotionConfig())
     trunk = 1.43 - 0.93  # middle of the shoulders above Hip
     assert sequence.world[0, J["Thorax"], 2] == pytest.approx(0.93 + 1.08 * trunk, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("heights", "spine"), [((0.1, 0.5, 0.8), 0.5), ((0.35, 0.5), 0.35), ((0.1, 0.8), 0.4)]
+)
+def test_the_spine_is_the_joint_nearest_to_its_place_or_computed(heights, spine):
+    at = np.zeros((2, len(heights) + 2, 3))
+    at[:, :, 1] = (0.0, *heights, 1.0)
+    last = len(heights) + 1
+    marks = Landmarks({}, last, last, tuple(range(last + 1)), None)
+    out = to_mocap17._spine(at, marks, at[:, 0], at[:, last])
+    np.testing.assert_allclose(out[:, 1], spine)
 
 
 def test_mirrored_files_are_noticed_and_mended(tmp_path):

@@ -94,6 +94,15 @@ def test_projection_with_the_lens_is_the_stored_equation():
     np.testing.assert_allclose(project_with_lens([0, 0, 1.0], lens), lens.centre)
 
 
+def test_the_17_of_32_joints_are_videopose3ds():
+    removed = (4, 5, 9, 10, 11, 16, 20, 21, 22, 23, 24, 28, 29, 30, 31)
+    assert tuple(j for j in range(32) if j not in removed) == human36m.JOINTS
+    # In the 32 the right leg comes first, the left arm before the right one: as in ours.
+    assert (H36M17.joints[1], H36M17.joints[4], H36M17.joints[11], H36M17.joints[14]) == (
+        "RHip", "LHip", "LShoulder", "RShoulder",
+    )  # fmt: skip
+
+
 def test_human36m_rows_are_the_recordings_in_each_camera(h36m):
     folder, poses = h36m
     bench = human36m.read_human36m(folder)

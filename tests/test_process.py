@@ -170,3 +170,39 @@ def test_processes_refuse_what_makes_no_sense() -> None:
     for settings, words in cases:
         with pytest.raises(InputError, match=words):
             ProcessConfig(**settings)
+
+
+def test_hypotheses_start_spread_around_the_lifted_pose_or_in_noise() -> None:
+    m = a_mixture()
+    begin, noise = np.ones((2, 17, 5), np.float32), np.full((2, 3, 17, 5), 0.2, np.float32)
+    around = Process(ProcessConfig(spread=0.25), m)
+    assert around.start(begin, noise) == pytest.approx(1 + 0.25 * 0.2)
+    pure = Process(SYSTEMS["diffupose"].process, m)
+    state = pure.start(begin, noise)
+    assert state[..., :2] == pytest.approx(1) and state[..., 2:] == pytest.approx(0.2 * pure.levels[-1])
+    drawn = around.start_noise(3, 0, np.array([4, 0]))
+    assert np.allclose(drawn[0], -drawn[1]) and not drawn[2].any()
+    assert np.abs(pure.start_noise(1, 0, np.array([4, 0]))[0, 1:, 2:]).mean() > 0.3
+
+
+def test_the_loss_weighs_joints_hides_guessed_ones_and_what_was_not_seen(toy) -> None:
+    process = Process(ProcessConfig(target="pose"), a_mixture())
+    batch = toy.draw(8, generator())
+    batch = {**batch, "noise": process.draw(8, generator()), "u": torch.rand(8, generator=generator())}
+
+    def loss_of(joint: int, weight: torch.Tensor, observed: torch.Tensor, **config) -> float:
+        """Of a network that is wrong about one joint by a centimetre a channel."""
+        wrong = batch["truth"].clone()
+        wrong[:, joint] += 0.01
+        given = {**batch, "weight": weight, "observed": observed}
+        return system_loss(SystemLossConfig("l1", **config), process)(Knows(wrong, process), given).item()
+
+    every, seen = torch.ones(8, 17), torch.ones(8, 17, 1)
+    assert loss_of(5, every, seen, weight_2d=0.0) == pytest.approx(0.01 / 17, rel=0.01)
+    assert loss_of(5, every, seen, weight_2d=1.0) == pytest.approx(0.02 / 17, rel=0.01)
+    wrist, knee = (loss_of(j, every, seen, limbs=True, weight_2d=0.0) for j in (16, 5))
+    assert wrist == pytest.approx(2 * knee, rel=0.01)
+    no_knee, unseen = every.clone(), seen.clone()
+    no_knee[:, 5], unseen[:, 5] = 0, 0
+    assert loss_of(5, no_knee, seen, weight_2d=0.0) == pytest.approx(0, abs=1e-6)
+    assert loss_of(5, no_knee, unseen, weight_2d=1.0) == pytest.approx(0, abs=1e-6)

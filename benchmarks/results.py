@@ -32,24 +32,11 @@ def commands(data: str, videos: str) -> dict[str, list[str]]:
             view = ["--cameras", cameras, "--input", kind]
             files = [f"{data}/mocap17_cmu.npz", f"{data}/mocap17_hdm05.npz"]
             out[f"in_domain_{cameras}_{kind}"] = ["posefix", "eval", "--data", *files, *view]
-            if cameras == "lab":
-                out[f"bandai_{cameras}_{kind}"] = [
-                    "posefix",
-                    "eval",
-                    "--data",
-                    f"{data}/mocap17_bandai.npz",
-                    *view,
-                ]
+            bandai = f"{data}/mocap17_bandai.npz"
+            out[f"bandai_{cameras}_{kind}"] = ["posefix", "eval", "--data", bandai, *view]
     python = ["python"]
     out["real_video"] = [*python, "benchmarks/real_video.py", "--videos", videos, "--oracle-2d"]
-    out["speed"] = [
-        *python,
-        "benchmarks/speed.py",
-        "--video",
-        f"{videos}/balance_cam03.mp4",
-        "--repeats",
-        "1",
-    ]
+    out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4"]
     out["memory"] = [*python, "benchmarks/memory.py", "--video", f"{videos}/one_by_one_a.mp4"]
     return out
 

@@ -9,6 +9,7 @@ with the length of the clip.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,25 +18,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from ..detectors import Detector, create_detector
-from ..skeleton import Frame, FramePoses, Pose2D, Pose3D, Status
+from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D, Status
 from ..skeleton.convert import to_h36m17
 from ..skeleton.errors import EXIT_NO_PERSON, EXIT_OK, InputError, PosefixError
 from .channels import Channel, Stages, Stopwatch
 from .gaps import GapFiller
 from .interrupt import Interrupt
 from .outputs import OutputPaths, Outputs
-from .reader import FrameReader, Source, SourceInfo, open_source
+from .reader import Source, SourceInfo, open_source
 from .record import make_record
 from .render import Renderer, RenderSettings
 from .settings import Settings, resolve_device
-from .sinks import write_run_json
+from .sinks import Csv2DSink, write_run_json
 
 WAITING = 4  # frames that may wait between two stages
 PATIENCE_S = 0.5  # a batch goes on after so long, full or not: rows of slow clips and cameras do not wait
 
 #: a frame's rows with its picture; without where the picture could not be decoded
 Timed = tuple[Frame | None, FramePoses]
+#: detections, and the number of the first row (None: of the first frame) -> rows
+RowMaker = Callable[[Iterable[tuple[Frame, list[Pose2D]]], int | None], Iterator[Timed]]
+#: device, and what closes what was loaded -> networks and detector
+Loader = Callable[[str, contextlib.ExitStack], "tuple[Estimator, Detector]"]
 
 
 class Estimator(Protocol):
@@ -47,6 +54,17 @@ class Estimator(Protocol):
 
     def __call__(self, poses: list[Pose2D], keys: list[tuple[int, int]]) -> Sequence[Pose3D | None]: ...
     def close(self) -> None: ...
+
+
+class Frames(Protocol):
+    """Where a clip's frames come from; see `reader.FrameReader`."""
+
+    info: SourceInfo
+    ended_early: str | None
+
+    @property
+    def corrupt_frames(self) -> int: ...
+    def __next__(self) -> Frame: ...
 
 
 class Watcher(Protocol):
@@ -156,19 +174,44 @@ def run_video(
     Raises:
         PosefixError: bad input, output, device or weights. Files written until then are finished and kept.
     """
+    limits = {"start_s": settings.start, "end_s": settings.end, "max_frames": settings.max_frames}
+    with open_source(source, **limits) as reader:
+        load: Loader = functools.partial(load_both, estimator, settings)
+        folder = settings.output or Path(f"{reader.info.name}_posefix")
+        return run_frames(reader, settings, folder, load, watcher=watcher, interrupt=interrupt)
+
+
+def run_frames(
+    reader: Frames,
+    settings: Settings,
+    folder: Path,
+    load: Loader,
+    *,
+    rows: RowMaker | None = None,
+    watcher: Watcher | None = None,
+    interrupt: Interrupt | None = None,
+) -> RunSummary:
+    """Process the frames of an open source and write their files; `run_video` for frames from elsewhere.
+
+    Args:
+        reader: open; closing it is the caller's.
+        folder: where the files go.
+        load: gives the networks and the detector, once the source and the outputs are known to be usable.
+        rows: makes rows of detections; by default gaps are bridged.
+
+    Raises:
+        PosefixError: as `run_video`.
+    """
     began = time.perf_counter()
     interrupt = interrupt or Interrupt()
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(
-            open_source(source, start_s=settings.start, end_s=settings.end, max_frames=settings.max_frames)
-        )
-        paths = OutputPaths.of(reader.info.name, settings.output or Path(f"{reader.info.name}_posefix"))
+        paths = OutputPaths.of(reader.info.name, folder)
         paths.check(settings.overwrite)
         device = resolve_device(settings.device)
         first = next(reader, None)  # before anything is written: a clip without frames leaves no files
         if first is None:
             raise InputError(f"{reader.info.name}: no frame to read")
-        estimator, detector = load_both(estimator, settings, device, stack)
+        estimator, detector = load(device, stack)
         if interrupt.signal is not None:
             raise PosefixError("stopped before the first frame; nothing written", 128 + interrupt.signal)
         paths.prepare(settings.render)
@@ -177,8 +220,9 @@ def run_video(
         if watcher is not None:
             watcher.begin(reader.info, expected_frames(reader.info, settings))
         clip = _Clip(
-            reader, first, settings, detector, estimator, outputs, summary, clock, interrupt, watcher
-        )
+            reader, first, settings, detector, estimator, outputs, summary, clock, interrupt, watcher,
+            rows or bridge_gaps,
+        )  # fmt: skip
         try:
             clip.process()
             with clock("encode"):
@@ -200,7 +244,7 @@ def run_video(
 class _Clip:
     """One clip on its way through the stages."""
 
-    reader: FrameReader
+    reader: Frames
     first: Frame
     settings: Settings
     detector: Detector
@@ -210,6 +254,7 @@ class _Clip:
     clock: Stopwatch
     interrupt: Interrupt
     watcher: Watcher | None
+    rows: RowMaker
 
     def process(self) -> None:
         """All frames through all stages. Raises the first error of any stage, after the others have ended."""
@@ -244,7 +289,7 @@ class _Clip:
             detected.put((frame, poses))
 
     def _estimate(self, detected: Channel[tuple[Frame, list[Pose2D]]], finished: Channel[Timed]) -> None:
-        rows = bridge_gaps(detected, first_index=None if self.settings.start else 0)
+        rows = self.rows(detected, None if self.settings.start else 0)
         for batch in in_batches(rows, self.settings.batch_size):
             with self.clock("estimate"):
                 done = add_3d(batch, self.estimator)
@@ -309,6 +354,7 @@ def in_batches(rows: Iterable[Timed], size: int) -> Iterator[list[Timed]]:
 
 def add_3d(batch: list[Timed], estimator: Callable[..., Sequence[Pose3D | None]]) -> list[Timed]:
     """The same rows with a 3D pose for everybody who has a 2D one."""
+    batch = [(frame, replace(row, people=tuple(map(as_written, row.people)))) for frame, row in batch]
     keys = [(row.index, p.id) for _, row in batch for p in row.people if p.pose2d is not None]
     poses = [p.pose2d for _, row in batch for p in row.people if p.pose2d is not None]
     found = dict(zip(keys, estimator(poses, keys), strict=True)) if poses else {}
@@ -317,6 +363,15 @@ def add_3d(batch: list[Timed], estimator: Callable[..., Sequence[Pose3D | None]]
         people = tuple(replace(p, pose3d=found.get((row.index, p.id))) for p in row.people)
         done.append((frame, replace(row, people=people)))
     return done
+
+
+def as_written(person: Person) -> Person:
+    """The person with the digits that the 2D CSV holds, so that `refine` of that file gives the same 3D."""
+    if person.pose2d is None:
+        return person
+    (pixels, _, score), pose = Csv2DSink.decimals, person.pose2d
+    keypoints = np.round(pose.keypoints.astype(np.float64), pixels)
+    return replace(person, pose2d=replace(pose, keypoints=keypoints, scores=np.round(pose.scores, score)))
 
 
 def expected_frames(info: SourceInfo, settings: Settings) -> int | None:

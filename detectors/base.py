@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, cast
 
 from ..skeleton import Frame, Pose2D
@@ -22,10 +22,14 @@ class Detector(Protocol):
     Attributes:
         name: as on the command line.
         layout: joint layout of the poses (see `posefix.skeleton.layouts`).
+        device: where it runs, "cpu" or "cuda".
+        weights: {name: SHA-256} of the weights files that the user gave; empty where there are none.
     """
 
     name: str
     layout: str
+    weights: dict[str, str]
+    device: str
 
     def detect(self, frame: Frame) -> list[Pose2D]:
         """People in the frame: keypoints in pixels of the frame, scores 0..1, box; [] when nobody is seen."""
@@ -37,15 +41,41 @@ class Detector(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorOptions:
+    """What a detector is told beside the device; None: its own default. The command line's flags of these names.
+
+    Attributes:
+        pose_model: the pose network's file.
+        det_model: the person detector's file.
+        pose_preset: name of how pictures are normalised.
+    """
+
+    pose_model: str | None = None
+    det_model: str | None = None
+    pose_preset: str | None = None
+
+    def given(self) -> list[str]:
+        """Names of the options that are not None."""
+        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     module: str  # where the class lives; imported only when the detector is asked for
     attribute: str
     install: str  # the command that installs what the module needs
+    options: tuple[str, ...] = ()  # of DetectorOptions, those that it takes
 
 
 _REGISTRY: dict[str, _Entry] = {
     "mediapipe": _Entry(
         "posefix.detectors.mediapipe_detector", "MediaPipeDetector", "pip install mediapipe==0.10.14"
+    ),
+    "onnx": _Entry(
+        "posefix.detectors.onnx_detector",
+        "OnnxDetector",
+        "pip install onnxruntime",
+        ("pose_model", "det_model", "pose_preset"),
     ),
 }
 
@@ -55,16 +85,20 @@ def detector_names() -> list[str]:
     return sorted(_REGISTRY)
 
 
-def create_detector(name: str, device: str = "cpu") -> Detector:
+def create_detector(name: str, device: str = "cpu", options: DetectorOptions | None = None) -> Detector:
     """A fresh detector, ready for the first frame of one video.
 
     Args:
         name: one of `detector_names()`.
-        device: "cpu", "cuda" or "mps"; a detector that has no use for it ignores it.
+        device: "auto", "cpu", "cuda" or "mps"; a detector that has no use for it ignores it.
+        options: what else it is told.
 
     Raises:
-        InputError: no detector of that name, or its package is not installed.
+        InputError: no detector of that name, its package is not installed, or it does not take an option.
+        DeviceError, WeightsError: from the detector itself.
     """
+    options = options or DetectorOptions()
+    check_options(name, options)
     entry = find_detector(name)
     try:
         factory = getattr(importlib.import_module(entry.module), entry.attribute)
@@ -73,7 +107,18 @@ def create_detector(name: str, device: str = "cpu") -> Detector:
             f"detector {name!r} needs a package that cannot be imported ({error}); "
             f"install it: {entry.install}"
         ) from error
-    return cast(Callable[[str], Detector], factory)(device)
+    return cast(Callable[..., Detector], factory)(device, *([options] if entry.options else []))
+
+
+def check_options(name: str, options: DetectorOptions) -> None:
+    """Raises InputError where the detector does not take one of the options, or there is no such detector."""
+    for option in options.given():
+        if option not in find_detector(name).options:
+            takers = [other for other, entry in sorted(_REGISTRY.items()) if option in entry.options]
+            raise InputError(
+                f"--{option.replace('_', '-')}: the detector {name!r} has no use for it; "
+                f"add --detector {' or '.join(takers)}"
+            )
 
 
 def find_detector(name: str) -> _Entry:

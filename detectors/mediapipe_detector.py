@@ -38,9 +38,11 @@ class MediaPipeDetector:
 
     name = "mediapipe"
     layout = BLAZEPOSE33.name
+    device = "cpu"
 
     def __init__(self, device: str = "cpu") -> None:
         """Load the model. `device` is taken for the common signature: the model always runs on the CPU."""
+        self.weights: dict[str, str] = {}  # the model is part of the package
         with _quiet_stderr():
             from mediapipe.python.solutions.pose import Pose
 

@@ -111,6 +111,9 @@ def run(
     *videos: str,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     detector: str = _DEFAULT.detector,
+    pose_model: str | None = None,
+    det_model: str | None = None,
+    pose_preset: str | None = None,
     device: DeviceName = _DEFAULT.device,
     steps: int = _DEFAULT.steps,
     hypotheses: int = _DEFAULT.hypotheses,
@@ -135,7 +138,13 @@ def run(
     output
         Folder for the results; with several inputs each gets DIR/NAME_posefix. Default: NAME_posefix.
     detector
-        2D detector: mediapipe.
+        2D detector: mediapipe, or onnx with your own networks.
+    pose_model
+        Pose network for --detector onnx: an .onnx file with heatmaps or SimCC.
+    det_model
+        Person detector for --detector onnx: an .onnx file of RTMDet or YOLOX. Default: the whole frame.
+    pose_preset
+        How the pose network's pictures are normalised. Default: recognised.
     device
         Where the networks run; auto takes the fastest there is.
     steps
@@ -171,6 +180,9 @@ def run(
     settings = Settings(
         output=output,
         detector=detector,
+        pose_model=pose_model,
+        det_model=det_model,
+        pose_preset=pose_preset,
         device=device,
         steps=steps,
         hypotheses=hypotheses,

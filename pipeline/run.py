@@ -145,7 +145,9 @@ def load_both(
     """The networks, loaded unless given, and the detector, side by side; what was loaded is closed by `stack`."""
     with ThreadPoolExecutor(1) as pool:
         loading = None if estimator else pool.submit(load_estimator, settings, device)
-        detector = create_detector(settings.detector, device)
+        # "auto" stays auto: the detector's runtime may lack what PyTorch has.
+        wanted = "auto" if settings.device == "auto" else device
+        detector = create_detector(settings.detector, wanted, settings.detector_options)
         stack.callback(detector.close)
         if loading is not None:
             estimator = loading.result()

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from ..detectors.base import find_detector
+from ..detectors.base import DetectorOptions, check_options, find_detector
 from ..skeleton.errors import DeviceError, InputError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -27,6 +27,8 @@ class Settings:
     Attributes:
         output: folder for the results; None: NAME_posefix in the current folder.
         detector: name of the 2D detector.
+        pose_model, det_model: files of its networks, for detectors that take them.
+        pose_preset: how the pose model's pictures are normalised; None: recognised.
         device: where the networks run; "auto" takes the fastest there is.
         steps: denoising steps of the refiner.
         hypotheses: poses drawn per person and frame; their mean is the pose, their spread the uncertainty.
@@ -46,6 +48,9 @@ class Settings:
 
     output: Path | None = None
     detector: str = "mediapipe"
+    pose_model: str | None = None
+    det_model: str | None = None
+    pose_preset: str | None = None
     device: DeviceName = "auto"
     steps: int = 2
     hypotheses: int = 5
@@ -62,6 +67,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         find_detector(self.detector)
+        check_options(self.detector, self.detector_options)
         _require(self.device in DEVICES, f"--device {self.device}: choose from {', '.join(DEVICES)}")
         _require_range("--steps", self.steps, 1, MAX_STEPS)
         _require_range("--hypotheses", self.hypotheses, 1, MAX_HYPOTHESES)
@@ -75,6 +81,11 @@ class Settings:
             _require(self.end > begin, f"--end {self.end:g}: expected more than the start, {begin:g} seconds")
         if self.max_frames is not None:
             _require(self.max_frames >= 1, f"--max-frames {self.max_frames}: expected 1 or more")
+
+    @property
+    def detector_options(self) -> DetectorOptions:
+        """What the detector is told beside the device."""
+        return DetectorOptions(self.pose_model, self.det_model, self.pose_preset)
 
 
 def _require(holds: bool, problem: str) -> None:

@@ -1,6 +1,7 @@
 """Joint layouts: names, edges, mirror pairs. Conversions between layouts are in `convert.py`.
 
-Source of the Human3.6M-17 order: VideoPose3D's 17 of 32 joints.
+Sources of the orders: Human3.6M-17, VideoPose3D's 17 of 32 joints; COCO-17, the COCO keypoint task; Halpe-26,
+Halpe-FullBody's body part (COCO-17, then head, neck, hip and feet); BODY_25, OpenPose's.
 """
 
 from __future__ import annotations
@@ -57,15 +58,36 @@ _BLAZE = (
     "LAnkle", "RAnkle", "LHeel", "RHeel", "LFootIndex", "RFootIndex",
 )  # fmt: skip
 
-BLAZEPOSE33 = Layout(
-    name="blazepose33",
-    joints=_BLAZE,
-    parents=(),
-    left=tuple(i for i, n in enumerate(_BLAZE) if n[0] == "L"),
-    right=tuple(_BLAZE.index("R" + n[1:]) for n in _BLAZE if n[0] == "L"),
+
+def _by_names(name: str, joints: tuple[str, ...]) -> Layout:
+    """A layout without a tree, whose mirror pairs are the names that differ in L and R only."""
+    left = tuple(i for i, n in enumerate(joints) if n[0] == "L")
+    return Layout(name, joints, (), left, tuple(joints.index("R" + joints[i][1:]) for i in left))
+
+
+_COCO = (
+    "Nose", "LEye", "REye", "LEar", "REar", "LShoulder", "RShoulder", "LElbow", "RElbow", "LWrist", "RWrist",
+    "LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle",
+)  # fmt: skip
+
+BLAZEPOSE33 = _by_names("blazepose33", _BLAZE)
+COCO17 = _by_names("coco17", _COCO)
+
+_FEET = ("BigToe", "SmallToe", "Heel")
+HALPE26 = _by_names(
+    "halpe26", (*_COCO, "Head", "Neck", "Hip", *(side + part for part in _FEET for side in "LR"))
 )
 
-_LAYOUTS = {layout.name: layout for layout in (H36M17, BLAZEPOSE33)}
+BODY25 = _by_names(
+    "body25",
+    (
+        "Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist", "MidHip", "RHip",
+        "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar",
+        *("L" + part for part in _FEET), *("R" + part for part in _FEET),
+    ),
+)  # fmt: skip
+
+_LAYOUTS = {layout.name: layout for layout in (H36M17, BLAZEPOSE33, COCO17, HALPE26, BODY25)}
 
 
 def get_layout(name: str) -> Layout:

@@ -58,7 +58,9 @@ class Pose2D:
         scores: (J,) float32 in 0..1.
         layout: name of the joint layout (see `posefix.skeleton.layouts`).
         box: (4,) x0, y0, x1, y1 pixels, or None.
-        heatmaps: (J, h, w) detector heatmaps over `box`, or None.
+        heatmaps: (J, h, w) detector heatmaps, or None.
+        heatmap_box: (4,) x0, y0, x1, y1 pixels: what the heatmaps cover, each value at the middle of its
+            cell; None: `box`.
 
     Raises:
         ValueError: a shape does not fit the layout.
@@ -69,6 +71,7 @@ class Pose2D:
     layout: str = H36M17.name
     box: FloatArray | None = None
     heatmaps: FloatArray | None = None
+    heatmap_box: FloatArray | None = None
 
     def __post_init__(self) -> None:
         joints = len(get_layout(self.layout).joints)
@@ -76,6 +79,8 @@ class Pose2D:
         object.__setattr__(self, "scores", _floats(self.scores, (joints,), "Pose2D.scores"))
         if self.box is not None:
             object.__setattr__(self, "box", _floats(self.box, (4,), "Pose2D.box"))
+        if self.heatmap_box is not None:
+            object.__setattr__(self, "heatmap_box", _floats(self.heatmap_box, (4,), "Pose2D.heatmap_box"))
 
 
 @dataclass(frozen=True, slots=True)

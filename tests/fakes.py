@@ -13,10 +13,11 @@ from posefix.skeleton import Frame, Pose2D, Pose3D
 class FakeDetector:
     """Sees a person wherever the picture is not black; the pose depends on the picture alone."""
 
-    name, layout = "fake", "h36m17"
+    name, layout, device = "fake", "h36m17", "cpu"
 
     def __init__(self, device: str = "cpu") -> None:
         self.closed = False
+        self.weights: dict[str, str] = {}
 
     def detect(self, frame: Frame) -> list[Pose2D]:
         level = float(frame.image.mean())

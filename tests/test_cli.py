@@ -130,9 +130,9 @@ def test_ctrl_c_while_the_networks_load_writes_nothing_and_starts_no_other_clip(
         write_clip(tmp_path / f"{name}.mp4", [100])
     create = run_module.create_detector
 
-    def interrupted(name, device):
+    def interrupted(*given):
         signal.raise_signal(signal.SIGINT)
-        return create(name, device)
+        return create(*given)
 
     monkeypatch.setattr(run_module, "create_detector", interrupted)
     assert call(["a.mp4", "b.mp4", *FAKE]) == 130

@@ -89,7 +89,7 @@ def test_the_record_says_what_was_done(tmp_path, clip, estimator):
         "corrupt": 0,
     }
     assert record["weights_sha256"] == estimator.weights
-    assert record["detector"] == {"name": "fake", "layout": "h36m17"}
+    assert record["detector"] == {"name": "fake", "layout": "h36m17", "device": "cpu"}
     assert record["interrupted"] is False and record["error"] is None and record["ended_early"] is None
     assert {"read", "detect", "estimate", "csv"} <= set(record["stage_seconds"])
     assert record["versions"]["numpy"] == np.__version__

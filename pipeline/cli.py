@@ -48,6 +48,7 @@ Exit codes:
 # What posefix is compared with; `posefix train NAME` for each. Listed here, so that help imports no network.
 SYSTEMS = ("regressor", "stacked", "diffpose", "diffupose", "e533", "cce", "cce-cag")
 USAGE = """Usage: posefix VIDEO... [OPTIONS]
+       posefix refine FILE [OPTIONS]
        posefix train lifter|refiner|SYSTEM [OPTIONS]
        posefix eval [OPTIONS]
        posefix data convert IN OUT [OPTIONS]"""
@@ -62,6 +63,16 @@ app = App(
     suppress_keyboard_interrupt=False,  # else it ends without a word
 )
 # Lazy: named, not imported, so that the help of the main job does not wait for what trains.
+app.command(
+    "posefix.pipeline.refine_cli:refine",
+    name="refine",
+    help="Refine keypoints of OpenPose, AlphaPose, MMPose, MediaPipe, VideoPose3D, TRC or posefix.",
+    help_epilogue="""Examples:
+  posefix refine openpose_json/ --video clip.mp4
+  posefix refine alphapose-results.json --fps 25 --person 2
+  posefix refine landmarks.json --size 1920x1080
+  posefix refine markers.trc""",
+)
 train = App(
     name="train",
     help="Train the networks from motion capture; reproduces the shipped weights.",
@@ -221,11 +232,11 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
                 with ProgressBar(quiet) as bar:  # gone before anything is printed
                     summary = run_video(source, own, estimator=estimator, watcher=bar, interrupt=interrupt)
             except Exception as error:
-                codes.append(_report(error, verbose))
+                codes.append(report_error(error, verbose))
             else:
                 codes.append(summary.exit_code)
                 if not quiet:
-                    _print(describe(summary, verbose))
+                    print_out(describe(summary, verbose))
             if interrupt.signal is not None:
                 codes.append(128 + interrupt.signal)
                 break
@@ -245,11 +256,11 @@ def _sources(words: Sequence[str], verbose: bool) -> tuple[list[Source], list[in
             expand_sources([word])
             good.append(word)
         except InputError as error:
-            codes.append(_report(error, verbose))
+            codes.append(report_error(error, verbose))
     return (expand_sources(good) if good else []), codes
 
 
-def _print(text: str) -> None:
+def print_out(text: str) -> None:
     """Print, even if nobody listens any more: `posefix *.mp4 | head` still processes every clip."""
     try:
         print(text, flush=True)
@@ -263,7 +274,7 @@ def worst(codes: Sequence[int]) -> int:
     return max(codes, key=lambda code: 0.5 if code == EXIT_NO_PERSON else code, default=EXIT_OK)
 
 
-def _report(error: Exception, verbose: bool) -> int:
+def report_error(error: Exception, verbose: bool) -> int:
     """Print an error as one line on stderr and return its exit code; tracebacks only when verbose."""
     if isinstance(error, PosefixError):
         line, code = str(error), error.exit_code
@@ -293,5 +304,5 @@ def call(words: Sequence[str]) -> int:
         print("posefix: stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        return _report(error, bool({"-v", "--verbose"} & set(words)))
+        return report_error(error, bool({"-v", "--verbose"} & set(words)))
     return result if isinstance(result, int) else EXIT_OK

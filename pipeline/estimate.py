@@ -69,13 +69,19 @@ class PoseEstimator:
             rows = usable[begin : begin + self.batch_size]
             points = np.stack([row[1] for row in rows])
             seen = np.stack([row[2] for row in rows])
-            joints = self.lifter(points, seen)
+            names = [keys[row[0]] for row in rows]
+            joints = self.first(points, seen, names)
             std = np.full(seen.shape, np.nan, np.float32)
             if self.refiner:
-                joints, std = self.refiner(points, seen, joints, [keys[row[0]] for row in rows])
+                joints, std = self.refiner(points, seen, joints, names)
             for (i, _, mask), pose, spread in zip(rows, joints * self.scale, std * self.scale, strict=True):
                 out[i] = Pose3D(np.where(mask[:, None], pose, np.nan), np.where(mask, spread, np.nan))
         return out
+
+    def first(self, points: FloatArray, seen: np.ndarray, keys: list[tuple[int, int]]) -> FloatArray:
+        """The 3D that is refined: (n, 17, 2) px, (n, 17) bool -> (n, 17, 3) metres of a TRAINED_HEIGHT_M person."""
+        assert self.lifter is not None
+        return self.lifter(points, seen)
 
     def close(self) -> None:
         """Frees the networks."""

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 
 from ..skeleton.errors import InputError
 
-SourceKind = Literal["video", "images", "camera", "stream"]
+SourceKind = Literal["video", "images", "camera", "stream", "keypoints"]
 
 IMAGE_SUFFIXES = frozenset(
     (".avif", ".bmp", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",

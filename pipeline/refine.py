@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ class RefineSettings(Settings):
         format: of the file; None: recognised. layout: of its joints; None: recognised.
         person: number of the person to keep; None: whoever is there in most frames.
         video: the clip that the keypoints are of, to draw on; None: nothing is drawn.
+        lift: do not use the file's 3D where there is 2D of a picture.
         size: width and height of the picture, for normalised coordinates.
         fps: frames per second; None: the video's, the file's, or 30.
 
@@ -60,6 +62,7 @@ class RefineSettings(Settings):
     layout: str | None = None
     person: int | None = None
     video: str | None = None
+    lift: bool = False
     size: tuple[int, int] | None = None
     fps: float | None = None
 
@@ -109,6 +112,7 @@ def refine_file(
         size = settings.size or ((video.info.width, video.info.height) if video else None)
         clip = read_keypoints(path, ReadOptions(settings.layout, size), settings.format)
         clip = one_person(_checked(clip, path, video), settings.person)
+        clip = without_3d(clip, path) if settings.lift else clip
         for line in clip.warnings:
             warn(line)
         folder, name = _places(path, clip, settings)
@@ -122,7 +126,7 @@ def refine_file(
             _.callback(estimator.close)
             return estimator, FileDetector(clip)
 
-        rows = None if clip.rows is None else ready_rows(clip.rows)
+        rows = None if clip.rows is None else ready_rows(clip.rows, settings.fps is not None)
         return run_frames(frames, settings, folder, load, rows=rows, watcher=watcher, interrupt=interrupt)
 
 
@@ -133,6 +137,11 @@ def _checked(clip: KeypointClip, path: Path, video: FrameReader | None) -> Keypo
             f"{path}: frame numbers go up to {clip.count - 1}, but only {len(clip.frames)} frames have anybody; "
             "number the files from 0"
         )
+    times = [clip.times[k] for k in sorted(clip.times)]
+    if any(b <= a for a, b in pairwise(times)):
+        raise InputError(
+            f"{path}: its times do not grow from frame to frame; mend them, or name another file"
+        )
     if video is not None and clip.nominal:
         raise InputError(f"{path}: has 3D but no 2D in a picture, so nothing can be drawn; leave out --video")
     expected = video.info.n_frames if video else None
@@ -141,6 +150,14 @@ def _checked(clip: KeypointClip, path: Path, video: FrameReader | None) -> Keypo
             f"{path}: has {clip.count} frames, the video about {expected}; is it the right video?"
         )
     return clip
+
+
+def without_3d(clip: KeypointClip, path: Path) -> KeypointClip:
+    """The clip's 2D alone. Raises InputError where it is not of a picture."""
+    if clip.nominal:
+        raise InputError(f"{path}: has no 2D of a picture to lift; leave out --lift")
+    frames = {n: [replace(s, joints=None) for s in people] for n, people in clip.frames.items()}
+    return replace(clip, frames=frames)
 
 
 def _places(path: Path, clip: KeypointClip, settings: RefineSettings) -> tuple[Path, str]:
@@ -296,8 +313,10 @@ def own_height(clip: KeypointClip) -> float:
     return height
 
 
-def ready_rows(rows: Mapping[int, FramePoses]) -> Callable[[Iterable, int | None], Iterator[Timed]]:
-    """Rows that are decided already, in the place of `run.bridge_gaps`."""
+def ready_rows(
+    rows: Mapping[int, FramePoses], retimed: bool = False
+) -> Callable[[Iterable, int | None], Iterator[Timed]]:
+    """Rows that are decided already, in the place of `run.bridge_gaps`; `retimed`: with the frames' times."""
 
     def make(detected: Iterable[tuple[Frame, list[Pose2D]]], first_index: int | None) -> Iterator[Timed]:
         before = None
@@ -306,7 +325,7 @@ def ready_rows(rows: Mapping[int, FramePoses]) -> Callable[[Iterable, int | None
                 if lost in rows:  # of a frame that the video does not show
                     yield None, rows[lost]
             before = frame.index
-            row = rows.get(frame.index)
-            yield frame, FramePoses(frame.index, frame.time_s) if row is None else row
+            row = rows.get(frame.index, FramePoses(frame.index, frame.time_s))
+            yield frame, replace(row, time_s=frame.time_s) if retimed else row
 
     return make

@@ -26,6 +26,7 @@ def refine(
     layout: str | None = None,
     person: int | None = None,
     video: str | None = None,
+    lift: Annotated[bool, Parameter(negative="")] = False,
     size: str | None = None,
     fps: float | None = None,
     height: float | None = None,
@@ -57,6 +58,8 @@ def refine(
         Number of the person to keep. Default: whoever is there in most frames.
     video
         The clip that the keypoints are of; its frames are drawn with the poses.
+    lift
+        Do not use the file's 3D: make it anew from the file's 2D.
     size
         Width x height of the picture, e.g. 1920x1080, for coordinates that are shares of it.
     fps
@@ -86,6 +89,7 @@ def refine(
         layout=layout,
         person=person,
         video=video,
+        lift=lift,
         size=None if size is None else parse_size(size),
         fps=fps,
         height=height,

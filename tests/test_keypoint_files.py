@@ -63,6 +63,13 @@ def test_openpose_one_file_is_one_frame(tmp_path):
     check_limbs(clip, 0, frame=2)
 
 
+def test_openpose_shares_of_the_picture_need_its_size_too(tmp_path):
+    folder = made.openpose(tmp_path / "json", made.person("body25") / [*SIZE, 1])  # --keypoint_scale 3
+    check_limbs(read(folder, size=SIZE), 1, atol=0.1)
+    with pytest.raises(Exception, match="shares of width and height; add --size"):
+        read(folder)
+
+
 @pytest.mark.parametrize("layout", ["halpe26", "coco17"])
 def test_alphapose(tmp_path, layout):
     path = tmp_path / "alphapose-results.json"

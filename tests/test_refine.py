@@ -67,7 +67,10 @@ def test_the_2d_csv_of_a_run_gives_the_3d_csv_of_that_run(tmp_path, monkeypatch)
     )
     for name in ("clip_2d.csv", "clip_3d.csv"):
         assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
-    refine_file(tmp_path / "a/clip_2d.csv", RefineSettings(output=tmp_path / "c", device="cpu", seed=4))
+    refine_file(
+        tmp_path / "a/clip_2d.csv", RefineSettings(output=tmp_path / "c", device="cpu", seed=4, fps=60.0)
+    )
+    assert float(rows(tmp_path / "c/clip_3d.csv")[24]["time_s"]) == pytest.approx(24 / 60, abs=1e-6)
     assert (tmp_path / "c/clip_3d.csv").read_bytes() != (tmp_path / "a/clip_3d.csv").read_bytes()
 
 
@@ -151,6 +154,8 @@ def test_3d_with_2d_of_the_picture(tmp_path):
     lifted, _ = refine(_only_2d(path, frames), tmp_path / "2d", size=SIZE)
     same = [np.allclose(_shape(a), _shape(b), atol=1e-4) for a, b in zip(table, lifted, strict=True)]
     assert same == [False, False, True, True]
+    anew, _ = refine(path, tmp_path / "lift", size=SIZE, lift=True)
+    assert [pose(r).tolist() for r in anew] == [pose(r).tolist() for r in lifted]
 
 
 def _only_2d(path, frames):
@@ -189,6 +194,8 @@ def test_a_video_that_ends_before_the_keypoints_is_told(tmp_path, make_video):
     names, points = made.opensim_markers("coco17")
     with pytest.raises(Exception, match="no 2D in a picture"):
         refine(made.trc(tmp_path / "m.trc", names, points), tmp_path, video=str(video))
+    with pytest.raises(Exception, match="no 2D of a picture to lift"):
+        refine(tmp_path / "m.trc", tmp_path, lift=True)
     long = made.openpose(tmp_path / "long", made.person("coco17"), (0, 1, 2, 90))
     with pytest.raises(Exception, match="is it the right video"):
         refine(long, tmp_path, video=str(video))

@@ -8,7 +8,7 @@ from typing import Any
 from ...skeleton.errors import InputError
 from .alphapose import from_alphapose, is_alphapose
 from .clip import KeypointClip
-from .joints import ReadOptions
+from .joints import ReadOptions, in_pixels
 from .json_text import load_json
 from .mediapipe import from_mediapipe, is_mediapipe
 from .mmpose import from_mmpose, is_mmpose
@@ -30,7 +30,7 @@ _KNOWN = "OpenPose, AlphaPose, MMPose or MediaPipe JSON, posefix's CSV, VideoPos
 
 
 def read_keypoints(path: Path, options: ReadOptions, format: str | None = None) -> KeypointClip:
-    """Reads a keypoint file, or OpenPose's folder of files.
+    """Reads a keypoint file, or OpenPose's folder of files; 2D comes out in pixels.
 
     Args:
         format: one of `FORMATS`; None: recognised by content.
@@ -42,6 +42,10 @@ def read_keypoints(path: Path, options: ReadOptions, format: str | None = None) 
         raise InputError(f"--format {format}: choose from {', '.join(FORMATS)}")
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
+    return in_pixels(_read(path, options, format), options.size, str(path))
+
+
+def _read(path: Path, options: ReadOptions, format: str | None) -> KeypointClip:
     if path.is_dir():
         if format not in (None, "openpose"):
             raise InputError(f"{path}: is a folder; only OpenPose's files come in one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ...skeleton.cameras import project
 from ...skeleton.convert import TO_H36M17
 from ...skeleton.errors import InputError
 from ...skeleton.poses import FloatArray
+from .clip import KeypointClip
 
 Array = npt.NDArray[np.float64]
 
@@ -30,6 +31,8 @@ _OTHER_NAMES |= {"blazepose": "blazepose33", "openpose25": "body25", "human36m":
 
 #: The camera that 3D without 2D is projected with: it follows the person, Hip in the middle of the picture.
 NOMINAL_FOCAL_PX, NOMINAL_DISTANCE_M, NOMINAL_SIZE = 1000.0, 5.0, (1000, 1000)
+
+NORMALISED_BELOW = 4.0  # nobody is four pictures wide, and no person four pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,31 @@ def observed(keypoints: Array, scores: Array) -> tuple[FloatArray, FloatArray]:
     Unobserved: a coordinate is missing, the score is missing or 0, or the joint lies at (0, 0) exactly,
     which is how most programs write "not found".
     """
-    there = np.asarray(np.isfinite(keypoints).all(axis=1))
-    there &= (np.nan_to_num(scores) > 0) & (keypoints != 0).any(axis=1)
+    known = np.isfinite(keypoints).all(axis=1) & (np.nan_to_num(scores) > 0)
+    there = np.asarray(known & (keypoints != 0).any(axis=1))
     points = np.where(there[:, None], keypoints, np.nan).astype(np.float32)
     return points, np.where(there, np.clip(np.nan_to_num(scores), 0, 1), 0).astype(np.float32)
+
+
+def in_pixels(clip: KeypointClip, size: tuple[int, int] | None, where: str) -> KeypointClip:
+    """The clip in pixels; coordinates that are shares of width and height are told by their size.
+
+    Raises:
+        InputError: they are shares, and no size is given.
+    """
+    people = [sight for found in clip.frames.values() for sight in found]
+    largest = [np.nanmax(np.abs(s.keypoints), initial=0) for s in people if s.scores.any()]
+    if clip.nominal or not largest or np.median(largest) > NORMALISED_BELOW:
+        return clip
+    if size is None:
+        raise InputError(
+            f"{where}: its coordinates are shares of width and height; add --size WxH of the picture, or --video"
+        )
+    scale = np.array(size, dtype=np.float32)
+    frames = {
+        n: [replace(s, keypoints=s.keypoints * scale) for s in found] for n, found in clip.frames.items()
+    }
+    return replace(clip, frames=frames)
 
 
 def to_17(points: Array, layout: str) -> FloatArray:
@@ -117,7 +141,7 @@ def to_17(points: Array, layout: str) -> FloatArray:
     the 2D; with both unknown all joints are NaN.
     """
     weights = TO_H36M17[layout]  # (17, J)
-    unknown = ~np.isfinite(points).all(axis=1)  # (J,)
+    unknown = np.any(~np.isfinite(points), axis=1)  # (J,)
     out = weights @ np.where(unknown[:, None], 0, points)  # (17, 3)
     out[((weights != 0) & unknown).any(axis=1)] = np.nan
     hips = out[[H36M17.joints.index("RHip"), H36M17.joints.index("LHip")]]

@@ -4,8 +4,8 @@
     [{"landmarks": [...], "world_landmarks": [...], "timestamp_ms": 33}, ...]
     [{"pose_landmarks": [[... 33], [... 33]], "pose_world_landmarks": [...]}, ...]      several people
 
-Keys may be in camel case. A landmark is an object or a list x, y, z, visibility. Landmarks are pixels, or shares of
-width and height (recognised by their size), which need the size of the picture. World landmarks are metres in camera
+Keys may be in camel case. A landmark is an object or a list x, y, z, visibility. Landmarks are shares of width
+and height, or pixels. World landmarks are metres in camera
 axes, as posefix's own, and are taken as 3D. The z of the other landmarks is not used.
 """
 
@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
@@ -24,7 +22,6 @@ from .json_text import as_list
 _IMAGE = ("landmarks", "pose_landmarks", "poseLandmarks", "landmark")
 _WORLD = ("world_landmarks", "pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks")
 _TIMES = {"timestamp_ms": 1e-3, "timestampMs": 1e-3, "timestamp_s": 1.0, "time_s": 1.0}
-_NORMALISED_BELOW = 4.0  # nobody is four pictures wide, and no person four pixels
 
 
 def is_mediapipe(content: Any) -> bool:
@@ -44,8 +41,7 @@ def from_mediapipe(path: Path, options: ReadOptions, content: Any) -> KeypointCl
     """Reads landmarks, and world landmarks where they are there.
 
     Raises:
-        InputError: normalised landmarks without `options.size`, not 33 landmarks, world landmarks alone in some
-            frames, or broken content.
+        InputError: not 33 landmarks, world landmarks alone in some frames, or broken content.
     """
     entries = as_list(content, str(path))
     found: dict[int, list[tuple[Array, Array | None]]] = {}
@@ -64,8 +60,7 @@ def from_mediapipe(path: Path, options: ReadOptions, content: Any) -> KeypointCl
     if times and len(times) != len(entries):
         raise InputError(f"{path}: {len(times)} of {len(entries)} frames have a time; give all or none")
     layout, _ = recognise(33, options.layout, str(path))
-    scale = _scale(found, options, path)
-    frames = {n: [_sight(p, w, scale, layout) for p, w in people] for n, people in found.items()}
+    frames = {n: [_sight(p, w, layout) for p, w in people] for n, people in found.items()}
     return KeypointClip("mediapipe", layout, frames, len(entries), times)
 
 
@@ -118,18 +113,6 @@ def _landmarks(person: Any, where: str) -> Array:
     return numbers(rows, where)  # (33, 4)
 
 
-def _scale(found: dict[int, list[tuple[Array, Array | None]]], options: ReadOptions, path: Path) -> Array:
-    """(2,) what landmarks are multiplied by to be pixels."""
-    largest = [np.nanmax(np.abs(p[:, :2]), initial=0) for people in found.values() for p, _ in people]
-    if np.median(largest) > _NORMALISED_BELOW:
-        return np.ones(2)
-    if options.size is None:
-        raise InputError(
-            f"{path}: its landmarks are shares of width and height; add --size WxH of the picture, or --video"
-        )
-    return np.array(options.size, dtype=np.float64)
-
-
-def _sight(landmarks: Array, world: Array | None, scale: Array, layout: str) -> Sight:
-    keypoints, scores = observed(landmarks[:, :2] * scale, landmarks[:, 3])
+def _sight(landmarks: Array, world: Array | None, layout: str) -> Sight:
+    keypoints, scores = observed(landmarks[:, :2], landmarks[:, 3])
     return Sight(keypoints, scores, None if world is None else to_17(world[:, :3], layout))

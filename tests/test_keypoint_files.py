@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import made_keypoints as made
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from posefix.pipeline.keypoint_files import KeypointClip, ReadOptions, read_keypoints
 from posefix.pipeline.keypoint_files.people import one_person
 from posefix.skeleton import H36M17, Pose2D, get_layout, to_h36m17
+from posefix.skeleton.convert import TO_H36M17
 from real_person import PIXELS, SIZE, WORLD
 
 BLAZE = get_layout("blazepose33").joints
@@ -294,3 +297,38 @@ def test_a_format_may_be_named(tmp_path):
     assert read(path, "mmpose").format == "mmpose"
     with pytest.raises(Exception, match="entry 0: has no image_id"):
         read(path, "alphapose")
+
+
+def test_body25_is_made_into_the_17_as_coco_is():
+    """The same person's joints in both orders give the same 17, scores too."""
+    a, b = (
+        to_h36m17(Pose2D(pose[1, :, :2], pose[1, :, 2], layout))
+        for layout, pose in ((n, made.person(n)) for n in ("body25", "coco17"))
+    )
+    np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-3)
+    np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_a_hidden_ear_leaves_neck_and_head_unobserved_and_nothing_else(tmp_path):
+    poses = made.person("body25")
+    poses[:, get_layout("body25").joints.index("LEar")] = 0
+    (sight,) = read(made.openpose(tmp_path / "json", poses)).frames[0]
+    pose = to_h36m17(Pose2D(sight.keypoints, sight.scores, "body25"))
+    assert [H36M17.joints[j] for j in np.flatnonzero(np.isnan(pose.keypoints[:, 0]))] == ["Neck", "Head"]
+
+
+def test_the_joints_page_names_the_joints_that_the_code_uses():
+    """docs/joints.md, joint by joint: the numbers in each cell are the sources of that joint."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "joints.md").read_text(encoding="utf-8")
+    table = page.split("## Joint by joint")[1].split("## ")[0]
+    lines = [
+        [c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines() if re.match(r"\| \d", line)
+    ]
+    assert [line[1] for line in lines] == list(H36M17.joints)
+    for k, line in enumerate(lines):
+        for layout, cell in zip(("coco17", "body25", "halpe26"), line[2:], strict=True):
+            listed = re.findall(r"\d+", (re.search(r"\(([\d, ]+)\)$", cell) or re.search(r"(\d+)$", cell))[1])
+            assert set(map(int, listed)) == set(np.flatnonzero(TO_H36M17[layout][k]).tolist()), (
+                line[1],
+                layout,
+            )

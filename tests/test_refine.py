@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
 from importlib.resources import files
+from pathlib import Path
 
 import av
 import made_keypoints as made
 import numpy as np
 import pytest
 from fakes import install_detector, write_clip
-from posefix.pipeline.cli import call
+from posefix.pipeline.cli import app, call
 from posefix.pipeline.estimate import PoseEstimator
 from posefix.pipeline.refine import RefineSettings, refine_file
 from posefix.pipeline.run import run_video
@@ -225,3 +228,15 @@ def test_results_never_replace_the_file_that_is_read(tmp_path, capsys):
     before = table.read_bytes()
     assert call(["refine", str(table), "-o", str(table.parent), "--overwrite", "--device", "cpu"]) == 2
     assert "the results would replace it" in capsys.readouterr().err and table.read_bytes() == before
+
+
+def test_the_documentation_has_the_commands_and_options_that_there_are(capsys):
+    page = (Path(__file__).resolve().parents[1] / "docs" / "keypoint-files.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^(posefix refine [^#\n]*)", page, re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+    assert call(["refine", "--help"]) == 0
+    there = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", capsys.readouterr().out.split("Examples:")[0]))
+    listed = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.split("| option |")[1].split("\n\n")[0]))
+    assert there - {"--quiet", "--verbose", "--help", "--version"} == listed

@@ -2,7 +2,7 @@
 
     {"people": [{"person_id": [-1], "pose_keypoints_2d": [x, y, score, ...]}, ...]}
 
-Pixels; (0, 0, 0) is a joint that was not found. RTMLib, Pose2Sim and Sports2D write the same with 26 or 17 joints.
+Pixels; (0, 0, 0) is a joint that was not found. Others, Pose2Sim say, write the same with 26 or 17 joints.
 """
 
 from __future__ import annotations

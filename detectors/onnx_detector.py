@@ -14,6 +14,7 @@ from ..skeleton import COCO17, HALPE26, Frame, Pose2D
 from ..skeleton.errors import InputError, WeightsError
 from ..skeleton.poses import FloatArray
 from .base import DetectorOptions
+from .box_memory import BoxMemory
 from .crops import Crop
 from .decode import decode_heatmaps, decode_simcc
 from .onnx_session import OnnxModel
@@ -91,6 +92,7 @@ class OnnxDetector:
         if options.pose_model is None:
             raise InputError("--detector onnx needs --pose-model FILE, an .onnx file; see docs/detectors.md")
         self._boxes: PersonBoxes | None = None
+        self._memory = BoxMemory()
         self._model = OnnxModel(options.pose_model, device)
         self._where = f"--pose-model {options.pose_model}"
         if self._model.size is None:
@@ -151,11 +153,11 @@ class OnnxDetector:
         if not len(boxes):
             return []
         preset = self.preset
-        crops = [Crop.around(box, self.size, preset.padding, preset.unbiased) for box in boxes]
+        wide = self._memory.widen(boxes, frame)
+        crops = [Crop.around(box, self.size, preset.padding, preset.unbiased) for box in wide]
         pictures = np.stack([crop.cut(frame.image) for crop in crops])  # (n, h, w, 3)
         places, scores, cells, maps = self._decode(self._model.run(preset.normalise(pictures)))
-        found = [k for k in range(len(boxes)) if scores[k].max() >= SEEN]
-        return [
+        poses = [
             Pose2D(
                 crops[k].to_frame(places[k], cells),
                 scores[k],
@@ -164,8 +166,11 @@ class OnnxDetector:
                 heatmaps=None if maps is None else maps[k],
                 heatmap_box=None if maps is None else crops[k].heatmap_box(cells),
             )
-            for k in found
+            for k in range(len(boxes))
+            if scores[k].max() >= SEEN
         ]
+        self._memory.remember(poses, frame)
+        return poses
 
     def _decode(
         self, outputs: list[np.ndarray]
@@ -177,7 +182,7 @@ class OnnxDetector:
             return *decode_simcc(x, y), (x.shape[2], y.shape[2]), None
         maps = arrays[0].transpose(0, 3, 1, 2) if self.answers.channels_last else arrays[0]
         maps = np.ascontiguousarray(maps[:, : self._kept], np.float32)  # (n, J, h, w)
-        return *decode_heatmaps(maps, dark=self.preset.unbiased), (maps.shape[3], maps.shape[2]), maps
+        return *decode_heatmaps(maps), (maps.shape[3], maps.shape[2]), maps
 
     def close(self) -> None:
         """Free the networks."""

@@ -28,7 +28,7 @@ class PosePreset:
         mean, std: in the order of the channels, 0..255: (value - mean) / std goes in.
         rgb: channels red first; else blue first.
         padding: the box of the person is widened by this factor.
-        unbiased: trained and decoded with UDP's transform and DARK.
+        unbiased: trained with UDP's transform of pictures and places.
     """
 
     name: str
@@ -52,7 +52,7 @@ PRESETS: dict[str, PosePreset] = {
     preset.name: preset
     for preset in (
         PosePreset("rtmpose", "RTMPose, RTMW, DWPose, SimCC"),
-        PosePreset("hrnet", "HRNet, SimpleBaseline, LiteHRNet, PP-TinyPose with biased heatmaps"),
+        PosePreset("hrnet", "HRNet, SimpleBaseline, LiteHRNet, PP-TinyPose"),
         PosePreset("udp", "ViTPose, HRNet-UDP and others of MMPose's UDPHeatmap", unbiased=True),
         PosePreset("rgb-255", "networks that normalise by themselves, RGB 0..255", mean=_NONE, std=_ONE),
         PosePreset("bgr-255", "the same, BGR 0..255", mean=_NONE, std=_ONE, rgb=False),

@@ -10,6 +10,7 @@ import pytest
 import tiny_onnx
 from posefix.detectors import DetectorOptions, create_detector
 from posefix.detectors.onnx_detector import OnnxDetector
+from posefix.detectors.person_boxes import Boxes
 from posefix.pipeline.cli import call
 from posefix.pipeline.settings import Settings
 from posefix.skeleton import BLAZEPOSE33, COCO17, Frame
@@ -107,6 +108,21 @@ def test_every_box_of_a_person_gives_a_pose_the_largest_first(tmp_path, batch):
     for a, b in zip(poses, alone, strict=True):
         np.testing.assert_array_equal(a.keypoints, b.keypoints)
     assert sorted(found.weights) == ["det-model/det.onnx", "pose-model/net.onnx"]
+
+
+def test_a_limb_that_the_next_box_cuts_off_is_still_found(tmp_path):
+    rows = [[*np.array([60, 90, 220, 340]) * 64 / 400, 0.9]]
+    det = tiny_onnx.rtmdet_net(tmp_path / "det.onnx", rows, [0])
+    found = detector(tiny_onnx.heatmap_net(tmp_path / "net.onnx"), det)
+    check(found.detect(spots())[0])
+    # The padded crop of this one begins below the red spot.
+    found._boxes = lambda image: Boxes(np.array([[120, 205, 195, 256]], np.float32), np.ones(1, np.float32))
+    alone = detector(tiny_onnx.heatmap_net(tmp_path / "net2.onnx"), det)
+    alone._boxes = found._boxes
+    assert alone.detect(spots())[0].keypoints[0][1] > RED[1] + 8
+    pose = found.detect(spots())[0]
+    check(pose)
+    np.testing.assert_array_equal(pose.box, [120, 205, 195, 256])  # the detector's word is passed on as it is
 
 
 def test_nobody_in_black_or_tiny_frames_and_without_boxes(tmp_path):

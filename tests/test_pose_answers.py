@@ -67,23 +67,31 @@ def test_what_lies_beyond_the_frame_is_black():
 # Heatmaps
 
 
-def test_the_maximum_moves_a_quarter_cell_towards_its_higher_neighbour():
-    maps = np.stack([gaussian(20.3, 30.4), gaussian(10.7, 5.6), gaussian(7, 9)])[None]
-    places, scores = decode_heatmaps(maps)
-    np.testing.assert_allclose(places[0], [[20.25, 30.25], [10.75, 5.75], [7, 9]])
-    np.testing.assert_allclose(scores[0], maps.max(axis=(2, 3))[0])
-
-
 @given(st.floats(6, 41), st.floats(6, 57))
-def test_dark_finds_the_peak_between_cells(x, y):
-    places, _ = decode_heatmaps(gaussian(x, y)[None, None], dark=True)
+def test_the_peak_is_found_between_cells(x, y):
+    places, _ = decode_heatmaps(gaussian(x, y)[None, None])
     np.testing.assert_allclose(places[0, 0], [x, y], atol=0.02)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_peaks_on_the_border_stay_there(dark):
+def test_every_joint_of_everybody_has_its_own_peak_and_the_maximum_as_score():
+    peaks = np.array([[[20.3, 30.4], [10.7, 5.6], [7, 9]], [[40, 50], [12.5, 33.1], [24, 24]]])
+    heights = np.array([[0.9, 0.2, 0.5], [0.3, 0.8, 0.7]])
+    maps = np.array([[gaussian(*p) for p in person] for person in peaks]) * heights[..., None, None]
+    places, scores = decode_heatmaps(maps.astype(np.float32))
+    np.testing.assert_allclose(places, peaks, atol=0.02)
+    np.testing.assert_allclose(scores, maps.max(axis=(2, 3)), rtol=1e-6)
+
+
+def test_heatmaps_are_left_as_they_are():
+    maps = gaussian(9, 9)[None, None]
+    before = maps.copy()
+    decode_heatmaps(maps)
+    np.testing.assert_array_equal(maps, before)
+
+
+def test_peaks_on_the_border_stay_there():
     for x, y in ((0, 0), (47, 63), (0, 63), (47, 20)):
-        places, _ = decode_heatmaps(gaussian(x, y)[None, None], dark)
+        places, _ = decode_heatmaps(gaussian(x, y)[None, None])
         np.testing.assert_allclose(places[0, 0], [x, y], atol=1e-3)
 
 
@@ -91,11 +99,10 @@ def test_scores_are_cut_to_0_and_1_and_nothing_is_nan():
     maps = np.stack(
         [3 * gaussian(5, 6), -gaussian(5, 6), np.full((64, 48), np.nan), np.full((64, 48), np.inf)]
     )
-    for dark in (False, True):
-        places, scores = decode_heatmaps(maps[None].astype(np.float32), dark)
-        assert scores[0].tolist() == [1, 0, 0, 0]
-        assert np.isfinite(places).all()
-        np.testing.assert_allclose(places[0, 0], (5, 6), atol=0.02)
+    places, scores = decode_heatmaps(maps[None].astype(np.float32))
+    assert scores[0].tolist() == [1, 0, 0, 0]
+    assert np.isfinite(places).all()
+    np.testing.assert_allclose(places[0, 0], (5, 6), atol=0.02)
 
 
 # SimCC

@@ -83,6 +83,8 @@ FRAME = {"landmarks": MARKS, "world_landmarks": MARKS}
         ([MARKS[:32]], "frame 0: 32 landmarks, but MediaPipe's pose has 33"),
         ([None, []], "is JSON, but none of"),
         ([{"world_landmarks": MARKS}], "world landmarks but no landmarks"),
+        ([{"landmarks": MARKS, "timestamp_ms": [1]}], "frame 0: timestamp_ms: expected a number"),
+        ([alpha([1e300] * 51)], "entry 0: holds a number that is no coordinate, beyond 1e\\+07"),
         ([{"landmarks": MARKS, "timestamp_ms": 0}, {"landmarks": MARKS}], "1 of 2 frames have a time"),
         ([{"landmarks": [MARKS, MARKS], "world_landmarks": [MARKS]}], "2 people in landmarks, 1 in world"),
     ],
@@ -156,7 +158,8 @@ def test_a_3d_csv_needs_its_2d(tmp_path):
         ),
         ({"keypoints": COCO[..., :2], "scores": np.full((4, 17), np.nan), "layout": "coco17"}, "NaN in them"),
         ({"keypoints": COCO[..., :2], "positions_3d": np.ones((3, 17, 3))}, "4 frames of 2D but 3 of 3D"),
-        ({"positions_3d": np.full((3, 17, 3), np.inf)}, "no finite numbers"),
+        ({"positions_3d": np.full((3, 17, 3), np.inf)}, "3D: holds a number that is no coordinate"),
+        ({"positions_3d": np.full((3, 17, 3), "a")}, "3D of type <U1; expected numbers"),
         ({"positions_3d": np.full((3, 17, 3), np.nan)}, "holds nobody"),
         ({"keypoints": np.array([None])}, "posefix data convert"),
     ],
@@ -176,6 +179,10 @@ def test_an_npz_header_that_claims_ten_gigabytes_is_not_believed(tmp_path):
     assert "claims 9792000000 bytes and holds 1000" in problem(tmp_path / "d.npz")
     (tmp_path / "e.npz").write_bytes((tmp_path / "d.npz").read_bytes()[:200])
     assert "cannot be read as an .npz file" in problem(tmp_path / "e.npz")
+    whole = bytearray((tmp_path / "d.npz").read_bytes())
+    whole[whole.index(b"PK\x01\x02") + 8] |= 1  # says that it is encrypted
+    (tmp_path / "f.npz").write_bytes(whole)
+    assert "cannot be read as an .npz file" in problem(tmp_path / "f.npz")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +192,8 @@ def test_an_npz_header_that_claims_ten_gigabytes_is_not_believed(tmp_path):
         (("LKnee", "Kneecap"), "no marker LKnee; found"),
         (("\t4\t16\t", "\t4000000000\t16\t"), "its header says 4000000000 frames, 4 are there"),
         (("0\t0.00000\t", "0\tsoon\t"), "line 6: could not convert"),
+        (("0\t0.00000\t", "0\t\t"), "a row has no number or no time"),
+        (("0\t0.00000\t", "0\t1e308\t"), "holds a number that is no coordinate"),
         (("0\t0.00000\t", "0\t0.00000\t1.0\t"), "line 6: "),
     ],
 )

@@ -32,6 +32,7 @@ _OTHER_NAMES |= {"blazepose": "blazepose33", "openpose25": "body25", "human36m":
 #: The camera that 3D without 2D is projected with: it follows the person, Hip in the middle of the picture.
 NOMINAL_FOCAL_PX, NOMINAL_DISTANCE_M, NOMINAL_SIZE = 1000.0, 5.0, (1000, 1000)
 
+_LARGEST = 1e7
 NORMALISED_BELOW = 4.0  # nobody is four pictures wide, and no person four pixels
 
 
@@ -88,8 +89,13 @@ def numbers(value: Any, where: str) -> Array:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"{where}: expected lists of numbers of one length; is the file damaged?") from None
-    if np.isinf(array).any():
-        raise InputError(f"{where}: holds an infinite number; write unknown joints with score 0")
+    return bounded(array, where)
+
+
+def bounded(array: Array, where: str) -> Array:
+    """The array, if nothing in it is infinite or beyond all pixels and millimetres. Raises InputError."""
+    if (np.abs(np.nan_to_num(array, posinf=np.inf, neginf=-np.inf)) > _LARGEST).any():
+        raise InputError(f"{where}: holds a number that is no coordinate, beyond {_LARGEST:g} or infinite")
     return array
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
 from .joints import Array, ReadOptions, numbers, observed, recognise, to_17
@@ -51,7 +53,10 @@ def from_mediapipe(path: Path, options: ReadOptions, content: Any) -> KeypointCl
         if isinstance(entry, dict):
             for key, unit in _TIMES.items():
                 if key in entry:
-                    times[number] = float(numbers(entry[key], f"{where}: {key}")) * unit
+                    time = numbers(entry[key], f"{where}: {key}")
+                    if time.shape or not np.isfinite(time):
+                        raise InputError(f"{where}: {key}: expected a number")
+                    times[number] = float(time) * unit
         people = _people(entry, where)
         if people:
             found[number] = people

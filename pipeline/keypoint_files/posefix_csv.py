@@ -15,7 +15,7 @@ import numpy as np
 from ...skeleton import H36M17, FramePoses, Person, Pose2D, Status
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
-from .joints import Array, ReadOptions, to_17
+from .joints import Array, ReadOptions, bounded, to_17
 
 _KEYS = ["frame", "time_s", "person", "status"]
 _JOINTS = len(H36M17.joints)
@@ -118,5 +118,5 @@ def _row(
         raise InputError(f"{where}: status {line[3]!r}; expected one of {', '.join(get_args(Status))}")
     if any(cell.strip().lower() in ("nan", "inf", "-inf") for cell in (line[1], *line[4:])) or key[0] < 0:
         raise InputError(f"{where}: holds a value that is no number; leave unknown cells empty")
-    table = values.reshape(_JOINTS, fields)  # (17, fields)
+    table = bounded(values, where).reshape(_JOINTS, fields)  # (17, fields)
     return key, (time_s, cast(Status, line[3]), None if np.isnan(table).all() else table)

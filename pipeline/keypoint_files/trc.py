@@ -15,7 +15,7 @@ from ...skeleton import H36M17, get_layout
 from ...skeleton.convert import TO_H36M17
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
-from .joints import Array, ReadOptions, nominal_2d, to_17
+from .joints import Array, ReadOptions, bounded, nominal_2d, to_17
 
 _METRES = {"m": 1.0, "meters": 1.0, "metres": 1.0, "cm": 0.01, "mm": 0.001}
 _LIMBS = [side + joint for side in "LR" for joint in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")]
@@ -92,11 +92,9 @@ def _rows(lines: list[str], markers: int, path: Path) -> Array:
         except ValueError as error:
             raise InputError(f"{path}, line {number}: {error}") from None
     table = np.array(rows, dtype=np.float64).reshape(-1, 2 + 3 * markers)
-    if not len(table) or not np.isfinite(table[:, :2]).all() or np.isinf(table).any():
-        raise InputError(
-            f"{path}: a row has no number or time, holds an infinite value, or there are no rows"
-        )
-    return table
+    if not len(table) or not np.isfinite(table[:, :2]).all():
+        raise InputError(f"{path}: a row has no number or no time, or there are no rows")
+    return bounded(table, str(path))
 
 
 def _plain(name: str) -> str:

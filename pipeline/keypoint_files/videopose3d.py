@@ -22,7 +22,7 @@ from numpy.lib import format as npy
 from ...skeleton import H36M17
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
-from .joints import Array, ReadOptions, layout_name, nominal_2d, observed, recognise, to_17
+from .joints import Array, ReadOptions, bounded, layout_name, nominal_2d, observed, recognise, to_17
 
 _TWO, _THREE = ("keypoints", "positions_2d", "keypoints_2d"), ("positions_3d", "joints_3d", "keypoints_3d")
 
@@ -63,8 +63,10 @@ def _clip(
             raise InputError(
                 f"{path}: {what} of shape {array.shape}; expected (T, J, {' or '.join(map(str, last))})"
             )
-        if array is not None and (array.dtype.kind not in "fiu" or np.isinf(array).any()):
-            raise InputError(f"{path}: {what} holds values that are no finite numbers")
+        if array is not None and array.dtype.kind not in "fiu":
+            raise InputError(f"{path}: {what} of type {array.dtype}; expected numbers")
+        if array is not None:
+            bounded(array, f"{path}: {what}")
     if two is not None and three is not None and len(two) != len(three):
         raise InputError(f"{path}: {len(two)} frames of 2D but {len(three)} of 3D")
     layout, take = H36M17.name, 17
@@ -121,7 +123,11 @@ def _members(path: Path) -> dict[str, np.ndarray]:
                     members[info.filename.removesuffix(".npy")] = npy.read_array(stream, allow_pickle=False)
     except MemoryError:
         raise InputError(f"{path}: too large for this machine's memory; split it") from None
-    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        # All that a damaged or encrypted archive makes the readers raise.
+        OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError, RuntimeError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise InputError(f"{path}: cannot be read as an .npz file ({error})") from None
     return members
 

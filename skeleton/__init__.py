@@ -2,11 +2,12 @@
 
 from .convert import to_h36m17
 from .errors import DeviceError, InputError, OutputError, PosefixError, WeightsError
-from .layouts import BLAZEPOSE33, COCO17, H36M17, HALPE26, Layout, get_layout
+from .layouts import BLAZEPOSE33, BODY25, COCO17, H36M17, HALPE26, Layout, get_layout
 from .poses import Frame, FramePoses, Person, Pose2D, Pose3D, Status
 
 __all__ = [
     "BLAZEPOSE33",
+    "BODY25",
     "COCO17",
     "H36M17",
     "HALPE26",

@@ -189,6 +189,27 @@ def test_a_video_is_drawn_with_the_poses_and_gives_the_times(tmp_path, make_vide
     assert record["settings"]["video"] == str(video) and record["settings"]["render"] is True
 
 
+def test_rows_of_posefix_are_drawn_as_they_are_and_one_person_may_be_kept(tmp_path, make_video):
+    """Two people in the CSV, one of them bridged in frame 1; the video has a frame more."""
+    refine(made.openpose(tmp_path / "json", made.person("coco17")), tmp_path)
+    header, *lines = (tmp_path / "out" / "json_2d.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    second = [[*c[:2], "1", "interpolated" if c[0] == "1" else "detected", *c[4:]] for c in cells[:3]]
+    table = sorted(cells + second, key=lambda c: (int(c[0]), int(c[2])))
+    path = tmp_path / "two_2d.csv"
+    path.write_text("\n".join([header, *map(",".join, table)]) + "\n")
+    video = make_video(times=[k / 30 for k in range(5)])
+    found, record = refine(path, tmp_path / "both", video=str(video))
+    named = [(r["frame"], r["person"], r["status"]) for r in found]
+    assert named == [(c[0], c[2], c[3]) for c in table] + [("4", "0", "missing")]
+    assert record["frames"]["read"] == 5 and (tmp_path / "both/out/two_pose.mp4").stat().st_size > 1000
+    alone, _ = refine(path, tmp_path / "one", person=1)
+    assert [(r["frame"], r["person"], r["status"][0]) for r in alone] == [
+        ("0", "1", "d"), ("1", "1", "i"), ("2", "1", "d"), ("3", "1", "m")
+    ]  # fmt: skip
+    assert pose(alone[1]).tolist() == pose(found[3]).tolist()
+
+
 def test_a_video_that_ends_before_the_keypoints_is_told(tmp_path, make_video):
     video = make_video(times=(0.0, 0.04))
     path = made.mmpose(tmp_path / "p.json", made.person("coco17"))

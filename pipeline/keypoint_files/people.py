@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ...skeleton import Person
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
 
@@ -33,12 +34,14 @@ def one_person(clip: KeypointClip, wanted: int | None) -> KeypointClip:
     frames = {n: [s for s in people if s.id == chosen] for n, people in named.frames.items()}
     best = {n: max(people, key=lambda s: float(s.scores.sum())) for n, people in frames.items() if people}
     rows = clip.rows
-    if rows is not None and wanted is not None:
-        rows = {
-            n: replace(row, people=tuple(p for p in row.people if p.id == wanted)) for n, row in rows.items()
-        }
     if rows is not None and wanted is None:
         return clip  # posefix's own: everybody stays who they are
+    if rows is not None:
+        gone = (Person(wanted or 0, "missing"),)
+        rows = {
+            n: replace(row, people=tuple(p for p in row.people if p.id == wanted) or gone)
+            for n, row in rows.items()
+        }
     return replace(clip, frames={n: [sight] for n, sight in best.items()}, rows=rows)
 
 

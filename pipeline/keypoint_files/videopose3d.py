@@ -58,17 +58,7 @@ def _clip(
     named: str | None,
     fps: float | None,
 ) -> KeypointClip:
-    for what, array, last in (("2D", two, (2, 3)), ("3D", three, (3,))):
-        if array is not None and (array.ndim != 3 or array.shape[2] not in last or not len(array)):
-            raise InputError(
-                f"{path}: {what} of shape {array.shape}; expected (T, J, {' or '.join(map(str, last))})"
-            )
-        if array is not None and array.dtype.kind not in "fiu":
-            raise InputError(f"{path}: {what} of type {array.dtype}; expected numbers")
-        if array is not None:
-            bounded(array, f"{path}: {what}")
-    if two is not None and three is not None and len(two) != len(three):
-        raise InputError(f"{path}: {len(two)} frames of 2D but {len(three)} of 3D")
+    _check(path, two, three)
     layout, take = H36M17.name, 17
     if two is not None:
         layout, take = recognise(two.shape[1], named, str(path), seventeen=None)
@@ -96,6 +86,21 @@ def _clip(
         raise InputError(f"{path}: holds nobody: no joint is observed in any frame")
     count = len(two if two is not None else three)  # pyright: ignore[reportArgumentType]
     return KeypointClip("npz", layout, frames, count, fps=fps, nominal=two is None)
+
+
+def _check(path: Path, two: Array | None, three: Array | None) -> None:
+    """Raises InputError where the arrays are not (T, J, 2 or 3) numbers of the same frames."""
+    for what, array, last in (("2D", two, (2, 3)), ("3D", three, (3,))):
+        if array is not None and (array.ndim != 3 or array.shape[2] not in last or not len(array)):
+            raise InputError(
+                f"{path}: {what} of shape {array.shape}; expected (T, J, {' or '.join(map(str, last))})"
+            )
+        if array is not None and array.dtype.kind not in "fiu":
+            raise InputError(f"{path}: {what} of type {array.dtype}; expected numbers")
+        if array is not None:
+            bounded(array, f"{path}: {what}")
+    if two is not None and three is not None and len(two) != len(three):
+        raise InputError(f"{path}: {len(two)} frames of 2D but {len(three)} of 3D")
 
 
 def _members(path: Path) -> dict[str, np.ndarray]:

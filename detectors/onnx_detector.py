@@ -96,7 +96,10 @@ class OnnxDetector:
         self._model = OnnxModel(options.pose_model, device)
         self._where = f"--pose-model {options.pose_model}"
         if self._model.size is None:
-            raise WeightsError(f"{self._where}: the size of its input is open; export it with a fixed size")
+            raise WeightsError(
+                f"{self._where}: the size of its input is open; export it with a fixed size, or, if it is a "
+                f"person detector, give it to --det-model"
+            )
         self.size = self._model.size
         self.answers = self._read_answers()
         self._layout, self._kept = JOINTS[self.answers.joints]

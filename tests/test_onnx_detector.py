@@ -10,6 +10,7 @@ import pytest
 import tiny_onnx
 from posefix.detectors import DetectorOptions, create_detector
 from posefix.detectors.onnx_detector import OnnxDetector
+from posefix.detectors.onnx_session import OnnxModel
 from posefix.detectors.person_boxes import Boxes
 from posefix.pipeline.cli import call
 from posefix.pipeline.settings import Settings
@@ -92,10 +93,10 @@ def test_the_number_of_joints_tells_the_layout(tmp_path, joints, layout, kept):
     check(pose)
 
 
-@pytest.mark.parametrize("batch", [1, 2, "n"])
+@pytest.mark.parametrize("batch", [1, 3, "n"])
 def test_every_box_of_a_person_gives_a_pose_the_largest_first(tmp_path, batch):
     # The frame goes into the 64 x 64 letterbox at 64 / 400; label 1 is no person, 0.2 no good score.
-    boxes = np.array([[45, 90, 250, 310], [40, 60, 260, 340], [30, 50, 290, 390], [0, 0, 300, 400]])
+    boxes = np.array([[45, 90, 250, 310], [40, 60, 260, 340], [30, 50, 290, 390], [0, 300, 300, 400]])
     rows = [[*box * 64 / 400, score] for box, score in zip(boxes, (0.9, 0.2, 0.95, 0.8), strict=True)]
     rows.append([*np.array([60, 100, 100, 160]) * 64 / 400, 0.5])
     det = tiny_onnx.rtmdet_net(tmp_path / "det.onnx", rows, [0, 0, 0, 1, 0])
@@ -123,6 +124,15 @@ def test_a_limb_that_the_next_box_cuts_off_is_still_found(tmp_path):
     pose = found.detect(spots())[0]
     check(pose)
     np.testing.assert_array_equal(pose.box, [120, 205, 195, 256])  # the detector's word is passed on as it is
+
+
+def test_a_network_of_a_fixed_batch_gives_as_many_answers_as_pictures(tmp_path):
+    model = OnnxModel(tiny_onnx.heatmap_net(tmp_path / "net.onnx", batch=3))
+    pictures = np.random.default_rng(0).random((5, 256, 192, 3)).astype(np.float32)
+    (maps,) = model.run(pictures)
+    assert maps.shape == (5, 17, 64, 48)
+    cells = pictures.reshape(5, 64, 4, 48, 4, 3).mean(axis=(2, 4))  # (n, h, 4, w, 4, 3) -> (n, h, w, 3)
+    np.testing.assert_allclose(maps[:, 1], cells[..., 1], atol=1e-5)
 
 
 def test_nobody_in_black_or_tiny_frames_and_without_boxes(tmp_path):
@@ -159,6 +169,10 @@ def coordinates(tmp_path: Path) -> Path:
     return tiny_onnx.constant_net(tmp_path / "xy.onnx", {"xy": np.zeros((1, 17, 3), np.float32)})
 
 
+def breaks(tmp_path: Path) -> Path:
+    return tiny_onnx.broken_net(tmp_path / "broken.onnx")
+
+
 def fourteen(tmp_path: Path) -> Path:
     return tiny_onnx.heatmap_net(tmp_path / "14.onnx", joints=14)
 
@@ -174,12 +188,13 @@ def unknown(tmp_path: Path) -> Path:
         (lambda folder: folder, WeightsError, r"directory; give the path"),
         (text, WeightsError, r"text\.onnx: onnxruntime cannot load it"),
         (two_inputs, WeightsError, r"expected one picture \(n, 3, h, w\).*found a \[1, 4\].*, b \[1, 4\]"),
-        (open_size, WeightsError, r"size of its input is open; export it with a fixed size"),
+        (open_size, WeightsError, r"size of its input is open; export it with a fixed size, or.*--det-model"),
         (coordinates, WeightsError, r"xy \(1, 17, 3\)\) are neither heatmaps .* nor SimCC"),
+        (breaks, WeightsError, r"the network fails on its input \(.*Reshape"),
         (fourteen, WeightsError, r"answers 14 joints .*posefix knows 17 \(COCO\), 26 \(Halpe\) and 133"),
         (unknown, InputError, r"--pose-preset, one of: rtmpose \(.*\); hrnet .*; udp .*; rgb-255"),
     ],
-    ids=["missing", "folder", "text", "inputs", "open", "outputs", "joints", "normalisation"],
+    ids=["missing", "folder", "text", "inputs", "open", "outputs", "breaks", "joints", "normalisation"],
 )
 def test_bad_pose_models_give_one_clear_line(tmp_path, make, error, message):
     with pytest.raises(error, match=message) as caught:

@@ -102,6 +102,15 @@ def rtmdet_net(path: Path, rows: Sequence[Sequence[float]], labels: Sequence[int
     return constant_net(path, {"dets": dets, "labels": np.array([labels], np.int64)})
 
 
+def broken_net(path: Path) -> Path:
+    """Loads, but cannot run: what comes in does not fit its Reshape."""
+    node = helper.make_node("Reshape", ["input", "shape"], ["out"])
+    out = _value("out", ("a", "b"))
+    return _save(
+        path, [node], [_value("input", ("n", 3, 64, 64))], [out], {"shape": np.array([7, 11], np.int64)}
+    )
+
+
 def two_inputs_net(path: Path) -> Path:
     """No picture goes in."""
     values = [_value(name, (1, 4)) for name in ("a", "b")]

@@ -122,7 +122,9 @@ def _open(path: Path, providers: list[str], where: str) -> onnxruntime.Inference
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's own exceptions share no base but this
-        raise WeightsError(f"{where}: onnxruntime cannot load it ({_short(error)})") from error
+        raise WeightsError(
+            f"{where}: onnxruntime cannot load it ({_short(error)}); is it a whole .onnx file?"
+        ) from error
 
 
 def _short(error: Exception) -> str:

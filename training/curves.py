@@ -18,9 +18,11 @@ def plot_curves(run: Path, baseline: dict[str, float] | None = None) -> Path:
     from matplotlib import pyplot as plt
 
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    if len(rows) > 1 and rows[-1]["samples"] - rows[-2]["samples"] < 0.1 * rows[0]["samples"]:
+        rows[-2:] = [{**rows[-1], "loss": rows[-2]["loss"]}]  # a few last steps: their loss says nothing
     samples = [row["samples"] / 1e6 for row in rows]
     names = [n for n in rows[0] if f"{n}_p" in rows[0]]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 3.8), constrained_layout=True)
     left.plot(samples, [row["loss"] for row in rows], color="0.3")
     left.set(xlabel="million samples", ylabel="training loss", yscale="log")
     for name in names:
@@ -28,7 +30,7 @@ def plot_curves(run: Path, baseline: dict[str, float] | None = None) -> Path:
         if baseline:
             right.axhline(baseline[name], color=line.get_color(), linestyle="--", linewidth=0.8)
     right.set(xlabel="million samples", ylabel="MPJPE in validation, mm")
-    right.legend(fontsize=8)
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     path = run / "curves.png"
     figure.savefig(path, dpi=120)
     plt.close(figure)

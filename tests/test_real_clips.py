@@ -37,7 +37,14 @@ def joints(row: dict[str, str]) -> np.ndarray:
     return np.array([[float(row[f"{j}_{axis}"] or "nan") for axis in "xyz"] for j in H36M17.joints])
 
 
-@pytest.mark.parametrize("clip", sorted(CLIPS.glob("*.mp4")), ids=lambda path: path.stem)
+EMPTY_AT_FIRST = "one_by_one_a"
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [path for path in sorted(CLIPS.glob("*.mp4")) if path.stem != EMPTY_AT_FIRST],
+    ids=lambda path: path.stem,
+)
 def test_the_beginning_of_every_clip(tmp_path, clip):
     words = [str(clip), "-o", str(tmp_path), "--max-frames", str(FRAMES), "--device", "cpu", "-q"]
     assert call(words) == 0
@@ -56,6 +63,15 @@ def test_the_beginning_of_every_clip(tmp_path, clip):
         assert 0.5 < extent.max() < 2.3, "no human is of that size"
         spread = [float(row[f"{j}_std"]) for j in H36M17.joints if row[f"{j}_x"]]
         assert len(spread) >= 6 and max(spread) < 0.6 and np.median(spread) > 1e-4
+
+
+def test_an_empty_room_has_nobody(tmp_path, shared_dir):
+    """Nor a table's foot, which MediaPipe takes for a person where little confidence is asked for."""
+    clip = shared_dir / "videos" / f"{EMPTY_AT_FIRST}.mp4"
+    words = [str(clip), "-o", str(tmp_path), "--max-frames", "60", "--no-render", "--device", "cpu", "-q"]
+    assert call(words) == 6
+    rows = table(tmp_path / f"{clip.stem}_3d.csv")
+    assert [row["status"] for row in rows] == ["missing"] * 60
 
 
 def test_a_whole_clip(tmp_path, shared_dir):

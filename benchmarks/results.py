@@ -131,11 +131,16 @@ def speed_table(report: dict[str, Any]) -> str:
     lines.append(f"| detector alone | {report['detector']['fps']:.1f} | 1.00 | | |")
     for n, row in report["posefix"].items():
         lines.append(
-            f"| posefix, {n} hypotheses | {row['fps']:.1f} | {row['ratio']:.2f} | | {row['at_most']:g} |"
+            f"| posefix, {drawn(n)} | {row['fps']:.1f} | {row['ratio']:.2f} | | {row['at_most']:g} |"
         )
     for n, row in report["lifter_refiner_ms"].items():
-        lines.append(f"| lifter + refiner, {n} hypotheses | | | {row['ms']:.1f} | {row['at_most']:g} |")
+        lines.append(f"| lifter + refiner, {drawn(n)} | | | {row['ms']:.1f} | {row['at_most']:g} |")
     return "\n".join(lines)
+
+
+def drawn(n: str) -> str:
+    """ "1 hypothesis", "5 hypotheses"."""
+    return f"{n} hypothes{'is' if n == '1' else 'es'}"
 
 
 def memory_table(report: dict[str, Any]) -> str:

@@ -5,9 +5,9 @@ Only its 2D landmarks are used; MediaPipe's own 3D is not.
 Choices, measured on real clips, two of them 1080x1920 with triangulated joints:
     - `smooth_landmarks` off. On, the jitter falls by 40 % but the error grows by 4 % and poses lag behind
       the person, more so when the video is not 30 frames/s, which that filter takes for granted.
-    - A person must be found with a confidence of 0.7 (MediaPipe's own default: 0.5). With 0.5 an empty room was
-      given a skeleton at a table's foot, with high scores, in 132 of 600 frames; with 0.7 in 3, and seven other
-      clips lost 5 of 656 frames.
+    - A person must be found with a confidence of 0.6 (MediaPipe's own default: 0.5). With 0.5 an empty room was
+      given a skeleton at a table's foot, with high scores, in 132 of 600 frames; with 0.6 in 2, and seven other
+      clips lost 2 of 656 frames.
     - Frames go in as they are up to 1920 px: halving them before saved no time and changed errors by less
       than 1 %. Larger ones are reduced first.
 """
@@ -27,7 +27,7 @@ from ..skeleton import BLAZEPOSE33, Frame, Pose2D
 from ..skeleton.poses import FloatArray
 
 MAX_SIDE = 1920  # px: longer frames are reduced before they go in
-CONFIDENCE = 0.7  # to find a person anew
+CONFIDENCE = 0.6  # to find a person anew
 MIN_SIDE = 16  # px: nothing that small holds a person
 BOX_SCORE = 0.5  # landmarks above this span the box
 # The graph opens its models, and chatters about it, in threads of its own: the first result tells the end.

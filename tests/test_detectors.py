@@ -78,7 +78,8 @@ def test_keypoints_are_in_pixels_of_the_given_frame_at_any_size(photo):
     (large,) = detector.detect(Frame(0, 0.0, cv2.resize(photo, (2048, 2048))))  # above the size limit
     detector.close()
     seen = small.scores > 0.9
-    assert np.abs(large.keypoints[seen] / 4 - small.keypoints[seen]).max() < 12
+    apart = np.abs(large.keypoints[seen] / 4 - small.keypoints[seen])
+    assert seen.sum() > 12 and np.percentile(apart, 90) < 8  # a hidden hand may be guessed elsewhere
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1, 1), (3, 500), (64, 64)])

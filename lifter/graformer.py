@@ -45,13 +45,18 @@ class GraFormer(nn.Module):
         self.blocks = nn.ModuleList(ChebBlock(c.channels, terms, c.dropout) for _ in range(c.layers))
         self.head = ChebConv(c.channels, c.c_out, terms)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 17, c_in) -> (B, 17, C): what the last block says."""
         # The first and last layer, and so the residual stream, stay in full precision under autocast:
         # bfloat16 rounds a metre to 4 mm.
         with torch.autocast(x.device.type, enabled=False):
             x = self.embed(x)  # (B, 17, C)
         for attention, block in zip(self.attentions, self.blocks, strict=True):
             x = block(attention(x))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
         with torch.autocast(x.device.type, enabled=False):
             x = self.head(x)  # (B, 17, 3)
         return x - x[:, :1]

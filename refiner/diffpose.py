@@ -68,10 +68,7 @@ class DiffPose(nn.Module):
         if not self.config.context:
             return keypoints.new_zeros(*keypoints.shape[:2], 0)
         with torch.no_grad(), torch.autocast(keypoints.device.type, enabled=False):
-            x = self.context.embed(keypoints)
-            for attention, block in zip(self.context.attentions, self.context.blocks, strict=True):
-                x = block(attention(x))
-        return x
+            return self.context.features(keypoints)
 
     def forward(self, state: Tensor, k: Tensor, guidance: Tensor) -> Tensor:
         """state (G, H, 17, 5), k (G,) float, guidance (G, 17, F) -> (G, H, 17, 5).

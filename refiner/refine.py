@@ -82,6 +82,16 @@ def draw_noise(mixture: Mixture, hypotheses: int, seed: int, key: npt.ArrayLike)
     return noise
 
 
+def mean_and_spread(hypotheses: Array) -> tuple[Array, Array]:
+    """(n, H, 17, 3) -> (n, 17, 3) mean and (n, 17) standard deviation, metres; NaN with one hypothesis."""
+    mean = hypotheses.mean(axis=1)
+    count = hypotheses.shape[1]
+    if count < 2:
+        return mean, np.full(mean.shape[:2], np.nan, np.float32)
+    squared = ((hypotheses - mean[:, None]) ** 2).sum(axis=-1).sum(axis=1) / (count - 1)
+    return mean, np.sqrt(squared).astype(np.float32)
+
+
 class Refiner:
     """First 3D -> better 3D with uncertainty.
 
@@ -155,11 +165,7 @@ class Refiner:
             standard deviation, metres (root of the mean squared distance), NaN with one hypothesis.
         """
         hypotheses = self.sample(keypoints, observed, lifted, keys)
-        mean = hypotheses.mean(axis=1)
-        if self.hypotheses < 2:
-            return mean, np.full(mean.shape[:2], np.nan, np.float32)
-        squared = ((hypotheses - mean[:, None]) ** 2).sum(axis=-1).sum(axis=1) / (self.hypotheses - 1)
-        return mean, np.sqrt(squared).astype(np.float32)
+        return mean_and_spread(hypotheses)
 
     def sample(
         self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike

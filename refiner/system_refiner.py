@@ -20,7 +20,7 @@ from ..skeleton import H36M17
 from ..skeleton.errors import InputError
 from .diffusion import mask_hidden
 from .process import Process
-from .refine import MIRROR_STATE
+from .refine import MIRROR_STATE, mean_and_spread
 from .samplers import SAMPLERS, intervals
 from .schedules import index_steps, karras_steps
 
@@ -96,12 +96,7 @@ class SystemRefiner:
         self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
     ) -> tuple[Array, Array]:
         """Mean (n, 17, 3) metres and standard deviation (n, 17), as `refine.Refiner.__call__`."""
-        poses = self.sample(keypoints, observed, lifted, keys)
-        mean = poses.mean(axis=1)
-        if self.sampling.hypotheses < 2:
-            return mean, np.full(mean.shape[:2], np.nan, np.float32)
-        squared = ((poses - mean[:, None]) ** 2).sum(axis=-1).sum(axis=1) / (self.sampling.hypotheses - 1)
-        return mean, np.sqrt(squared).astype(np.float32)
+        return mean_and_spread(self.sample(keypoints, observed, lifted, keys))
 
     def sample(
         self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike

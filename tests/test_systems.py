@@ -28,7 +28,6 @@ from posefix.training.systems import (
     to_dict,
     with_options,
 )
-from posefix.training.train_system import Unmirrored
 from test_training import a_pool, generator
 from torch import nn
 from toy_systems import Toy, a_mixture, rows_of, small, small_lifter
@@ -248,7 +247,7 @@ def test_without_flips_no_training_pose_is_a_mirror_image() -> None:
     pose, _, weight = pool.draw_bodies(200, plain, generator())
     mirrored_ones = weight[:, 15] == 0
     assert 0.3 < mirrored_ones.float().mean() < 0.7
-    back, _, unmirrored = Unmirrored(pool).draw_bodies(200, plain, generator())
+    back, _, unmirrored = pool.draw_bodies(200, replace(plain, mirror=0.0), generator())
     assert (unmirrored[:, 12] == 0).all() and (unmirrored[:, [4, 15]] == 1).all()
     turned = pose[:, H36M17.flip_order] * torch.tensor([-1.0, 1.0, 1.0])
     assert torch.allclose(back, torch.where(mirrored_ones[:, None, None], turned, pose))

@@ -47,6 +47,7 @@ class AugmentConfig:
     lab_camera: float = 0.5  # share of Human3.6M-like cameras; the rest vary widely
     clean_2d: float = 0.35
     layout_bias: float = 0.45
+    mirror: float = 0.5  # share of mirror images
     drop: float = 0.25
 
 
@@ -252,7 +253,7 @@ class PosePool:
             moved = layout_shift(pose, config.other_skeleton, g)
             pose = pose + SKELETON_SHARE * (moved - pose)
             pose = pose - pose[:, :1]
-        mirror = torch.rand(count, generator=g) < 0.5
+        mirror = torch.rand(count, generator=g) < config.mirror
         flipped = pose[:, H36M17.flip_order] * torch.tensor([-1.0, 1.0, 1.0])
         weights = torch.where(
             mirror[:, None], self.joint_weights[i][:, H36M17.flip_order], self.joint_weights[i]

@@ -83,15 +83,26 @@ def train_lifter(
         s for s in training_sequences(data) if leave_out_fold is None or fold_of(s.subject) != leave_out_fold
     ]
     pool = build_pool(sequences)
-    sets = validation_sets(data)
+    return run_lifter(
+        lambda g: pool.draw(config.batch, augment, g), validation_sets(data), run, config, device
+    )
+
+
+def run_lifter(
+    draw: Callable[[torch.Generator], Batch],
+    sets: dict[str, Benchmark],
+    run: Path,
+    config: TrainConfig,
+    device: str,
+) -> GraFormer:
+    """A GraFormer trained (or resumed) in `run` on drawn batches; the best EMA network."""
     torch.manual_seed(config.seed)
-    trainer = Trainer(
+    return Trainer(
         GraFormer(),
-        draw=lambda g: pool.draw(config.batch, augment, g),
+        draw=draw,
         loss=lifter_loss,
         validate=lambda model: figures_of(lambda b: lift_rows(model, b.keypoints, device), sets),
         config=config,
         folder=run,
         device=device,
-    )
-    return trainer.run()
+    ).run()

@@ -27,15 +27,13 @@ from ..refiner.mixture import Mixture
 from ..refiner.process import Process
 from ..refiner.refine import MIXTURE_KEYS
 from ..refiner.system_refiner import SamplingConfig, SystemRefiner
-from ..skeleton import H36M17
 from ..skeleton.errors import InputError
-from .augment import AugmentConfig, PosePool
 from .loop import Batch, TrainConfig, Trainer
 from .machine import record_machine
 from .protocol import Benchmark
 from .systems import SystemConfig, SystemLossConfig, build_network, from_dict, to_dict
 from .train_lifter import FOLD_BUDGET, figures_of, lift_rows, train_lifter, validation_sets
-from .train_refiner import REFINER_AUGMENT, SHIPPED_SHARE, OutOfFold, fit_errors
+from .train_refiner import REFINER_AUGMENT, SHIPPED_SHARE, OutOfFold, fit_errors, load_network
 
 # The common budget of the comparison; what differs between systems is in their SystemConfig.
 SYSTEM_BUDGET = TrainConfig(samples=600_000, batch=256, lr=7e-4, warmup=150, validate_every=100_000)
@@ -64,29 +62,6 @@ class TrainedSystem:
     def refiner(self, sampling: SamplingConfig | None = None, device: str = "cpu") -> SystemRefiner:
         """Ready to run, as trained or otherwise. Raises InputError: a setting that the system cannot do."""
         return SystemRefiner(self.network, self.process, sampling or self.config.sampling, device)
-
-
-class Unmirrored(PosePool):
-    """A pool whose mirror images are turned back, for the systems "without flips".
-
-    Which ones they are is told by a mark on the weights of left joints, which the pool mirrors along.
-    """
-
-    MARK = 10.0
-
-    def __init__(self, pool: PosePool):
-        self.__dict__.update(pool.__dict__)
-        self.joint_weights = pool.joint_weights.clone()
-        self.joint_weights[:, H36M17.left] += self.MARK
-
-    def draw_bodies(self, count: int, config: AugmentConfig, g: torch.Generator) -> tuple[Tensor, ...]:
-        """As `PosePool.draw_bodies`."""
-        pose, height, weight = super().draw_bodies(count, config, g)
-        turned = (weight[:, H36M17.right[0]] >= self.MARK)[:, None]
-        back = pose[:, H36M17.flip_order] * torch.tensor([-1.0, 1.0, 1.0])
-        weight = torch.where(turned, weight[:, H36M17.flip_order], weight)
-        weight[:, H36M17.left] -= self.MARK
-        return torch.where(turned[..., None], back, pose), height, weight
 
 
 def system_loss(config: SystemLossConfig, process: Process) -> Callable[[nn.Module, Batch], Tensor]:
@@ -201,14 +176,13 @@ def train_on_mocap(
     fold_lifters = [
         train_lifter(data, folds / f"fold{i}", FOLD_BUDGET, leave_out_fold=i, device=device) for i in (0, 1)
     ]
-    source = OutOfFold(data, fold_lifters, copy.deepcopy(lifter), SHIPPED_SHARE, REFINER_AUGMENT, device)
-    if not config.mirror:
-        source.pools = [Unmirrored(pool) for pool in source.pools]
+    augment = REFINER_AUGMENT if config.mirror else replace(REFINER_AUGMENT, mirror=0.0)
+    source = OutOfFold(data, fold_lifters, copy.deepcopy(lifter), SHIPPED_SHARE, augment, device)
     components = DiffusionConfig(components=config.process.components)
     return train_system(
         name, config, source, lifter, lambda: fit_errors(source, components, budget.seed),
         validation_sets(data, VALIDATION_STRIDE), run, budget, device,
-        {"shipped_share": SHIPPED_SHARE, "augment": asdict(REFINER_AUGMENT)},
+        {"shipped_share": SHIPPED_SHARE, "augment": asdict(augment)},
     )  # fmt: skip
 
 
@@ -264,9 +238,7 @@ def load_lifter(folder: Path) -> GraFormer:
             f"{folder}: no trained lifter (best.pt or {LIFTER_FILE}); "
             f"run `posefix train lifter --run {folder}` first"
         )
-    model = GraFormer()
-    model.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))
-    return model.eval()
+    return load_network(folder)
 
 
 def load_lifter_file(path: Path) -> GraFormer:

@@ -28,10 +28,10 @@ from ...refiner.config import DiffusionConfig
 from ...skeleton import H36M17
 from ...skeleton.errors import InputError
 from ..augment import AugmentConfig
-from ..loop import TrainConfig, Trainer
+from ..loop import TrainConfig
 from ..protocol import Benchmark
 from ..systems import SystemConfig
-from ..train_lifter import FOLD_BUDGET, LIFTER_BUDGET, figures_of, lift_rows, lifter_loss
+from ..train_lifter import FOLD_BUDGET, LIFTER_BUDGET, run_lifter
 from ..train_refiner import SHIPPED_SHARE, OutOfFold, fit_errors
 from ..train_system import SYSTEM_BUDGET, TrainedSystem, load_lifter, train_system
 from .human36m import TRAIN_SUBJECTS, read_human36m
@@ -181,16 +181,7 @@ def train_lifter_on_rows(
     _claim(run, {"dataset": dataset, "input": input})
     people = [p for p in rows if leave_out_fold is None or fold_of_person(list(rows), p) != leave_out_fold]
     pool, sets = PairPool([rows[p] for p in people]), validation_rows(rows, dataset)
-    torch.manual_seed(config.seed)
-    return Trainer(
-        GraFormer(),
-        draw=lambda g: pool.draw(config.batch, None, g),
-        loss=lifter_loss,
-        validate=lambda model: figures_of(lambda b: lift_rows(model, b.keypoints, device), sets),
-        config=config,
-        folder=run,
-        device=device,
-    ).run()
+    return run_lifter(lambda g: pool.draw(config.batch, None, g), sets, run, config, device)
 
 
 def train_system_on_rows(

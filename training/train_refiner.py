@@ -112,9 +112,10 @@ class OutOfFold:
 def fit_errors(source: OutOfFold, config: DiffusionConfig, seed: int) -> Mixture:
     """The mixture over start errors of fully observed poses."""
     g = torch.Generator().manual_seed(seed)
+    everyday = AugmentConfig(mirror=source.augment.mirror)
     errors = []
     while sum(map(len, errors)) < MIXTURE_SAMPLES:
-        batch = source.draw(1024, g, 0.0, AugmentConfig())  # strangers' errors only, in everyday bodies
+        batch = source.draw(1024, g, 0.0, everyday)  # strangers' errors only, in everyday bodies
         whole = (batch["observed"].amin(dim=(1, 2)) > 0) & (batch["weight"].amin(dim=1) > 0)
         errors.append((batch["start"] - batch["truth"])[whole])
     return fit(torch.cat(errors).numpy(), config.components, seed)

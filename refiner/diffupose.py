@@ -42,9 +42,9 @@ class ModulatedConv(nn.Module):
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(2, c_in, c_out))
-        nn.init.xavier_uniform_(self.weight[0])
-        nn.init.xavier_uniform_(self.weight[1])
+        self.own, self.other = (nn.Parameter(torch.empty(c_in, c_out)) for _ in range(2))
+        nn.init.xavier_uniform_(self.own)
+        nn.init.xavier_uniform_(self.other)
         self.modulation = nn.Parameter(1 + 0.1 * torch.randn(JOINTS, c_out))
         self.p = nn.Parameter(torch.ones(JOINTS, JOINTS))
         self.q = nn.Parameter(torch.full((JOINTS, JOINTS), 1e-6))
@@ -57,7 +57,7 @@ class ModulatedConv(nn.Module):
         a = self.affinity * self.p + self.q
         a = ((a + a.T) / 2).to(x.dtype)
         own = torch.diagonal(a)[:, None]  # (17, 1)
-        self_part, other_part = self.modulation * (x @ self.weight[0]), self.modulation * (x @ self.weight[1])
+        self_part, other_part = self.modulation * (x @ self.own), self.modulation * (x @ self.other)
         return own * self_part + (a - torch.diag(torch.diagonal(a))) @ other_part + self.bias
 
 

@@ -112,7 +112,7 @@ def test_modulated_convolution_is_its_equation() -> None:
     expected = torch.zeros(2, 17, 6)
     for i in range(17):
         for j in range(17):
-            w = conv.weight[0] if i == j else conv.weight[1]
+            w = conv.own if i == j else conv.other
             expected[:, i] += a[i, j] * conv.modulation[j] * (x[:, j] @ w)
     assert torch.allclose(conv(x), expected + conv.bias, atol=1e-4)
     assert torch.allclose(conv.affinity, conv.affinity.T) and conv.affinity[0, 3] == 0

@@ -63,6 +63,8 @@ def train_refiner(
     lifter: Path = Path("runs/lifter"),
     run: Path = Path("runs/refiner"),
     folds: Path | None = None,
+    begin: Path | None = None,
+    optimiser: Literal["adamw", "muon"] | None = None,
     predict: Literal["error", "pose", "previous"] = "error",
     bridge: float | None = None,
     odd_bodies: bool = True,
@@ -82,6 +84,8 @@ def train_refiner(
         lifter: run folder of the trained lifter.
         run: run folder: log, curves, checkpoints.
         folds: folder of the two lifters' runs; by default RUN.
+        begin: run folder of another refiner; a new run begins with its averaged weights.
+        optimiser: of the network; by default that of the shipped weights' last run.
         predict: what the network answers: the error in its input, the pose afresh, or the previous step's state.
         bridge: share of the samples that lie between truth and lifted pose; the others, around the truth.
         odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
@@ -112,6 +116,8 @@ def train_refiner(
         raise InputError(
             f"{lifter}: no trained lifter (best.pt); run `posefix train lifter --run {lifter}` first"
         )
+    if begin is not None and not (begin / "best.pt").is_file():
+        raise InputError(f"--begin {begin}: no trained refiner there (best.pt)")
     lifters = [
         train_fold(
             data,
@@ -122,7 +128,12 @@ def train_refiner(
         )
         for i in (0, 1)
     ]
-    config = replace(REFINER_BUDGET, samples=samples or REFINER_BUDGET.samples, seed=seed)
+    config = replace(
+        REFINER_BUDGET,
+        samples=samples or REFINER_BUDGET.samples,
+        optimiser=optimiser or REFINER_BUDGET.optimiser,
+        seed=seed,
+    )
     base = load_network(lifter)
     network, mixture, diffusion = train(
         data,
@@ -135,6 +146,7 @@ def train_refiner(
         augment=REFINER_AUGMENT if odd_bodies else AugmentConfig(),
         predict=predict,
         device=place,
+        begin=begin,
     )
     baseline = json.loads((run / "lifted.json").read_text(encoding="utf-8"))
     print(f"curves: {plot_curves(run, baseline)}")

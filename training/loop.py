@@ -1,4 +1,4 @@
-"""One training loop for every network: AdamW, warm-up and cosine decay, EMA, checkpoints that resume."""
+"""One training loop for every network: warm-up and cosine decay, EMA, checkpoints that resume."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..skeleton.errors import InputError
+from .optimisers import OptimiserName, make_optimiser
 
 Batch = Mapping[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
@@ -37,6 +38,7 @@ class TrainConfig:
     bfloat16: bool = True
     horizon: int | None = None  # samples at which the cosine would end; `samples` if None
     cooldown_from: int | None = None  # samples after which the rate falls in a straight line to its end
+    optimiser: OptimiserName = "adamw"
 
     @property
     def steps(self) -> int:
@@ -76,9 +78,7 @@ class Trainer(Generic[Network]):
         self.model, self.draw, self.loss, self.validate = model.to(device), draw, loss, validate
         self.config, self.folder, self.device = config, folder, device
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay
-        )
+        self.optimiser = make_optimiser(config.optimiser, self.model, config.lr, config.weight_decay)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step, self.best, self.stalled, self.seconds = 0, float("inf"), 0, 0.0
         self.norms: list[float] = []  # gradient norms since the last validation
@@ -150,7 +150,7 @@ class Trainer(Generic[Network]):
             (self.folder / "config.json").write_text(text + "\n", encoding="utf-8")
             return
         state = torch.load(last, map_location=self.device, weights_only=True)
-        if state["config"] != asdict(self.config):
+        if TrainConfig(**state["config"]) != self.config:
             raise InputError(
                 f"{self.folder}: holds a run with other settings; give another --run folder or remove it"
             )

@@ -32,7 +32,9 @@ from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
 from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_sets
 
-REFINER_BUDGET = TrainConfig(samples=1_500_000, batch=256, lr=7e-4, warmup=150, validate_every=150_000)
+REFINER_BUDGET = TrainConfig(
+    samples=1_600_000, batch=256, lr=8e-4, warmup=100, validate_every=100_000, optimiser="muon"
+)
 # The lifter and its folds see AugmentConfig(); the refiner also bodies beyond it, on which they err as on strangers.
 REFINER_AUGMENT = AugmentConfig(odd_body=0.5, other_skeleton=0.3)
 MIXTURE_SAMPLES = 8_192
@@ -214,6 +216,7 @@ def train_refiner(
     augment: AugmentConfig = REFINER_AUGMENT,
     predict: Predict = "error",
     device: str = "cpu",
+    begin: Path | None = None,
 ) -> tuple[CceCag, Mixture, DiffusionConfig]:
     """Trains (or resumes) in `run`; returns the best EMA network, the fitted mixture and the diffusion's settings.
 
@@ -221,6 +224,7 @@ def train_refiner(
         lifter: the shipped one, for validation: there the refiner starts from what it will see.
         fold_lifters: index f was trained without fold f.
         shipped_share: of the training poses that the shipped lifter lifts (see `OutOfFold`).
+        begin: run whose averaged weights a new run begins with.
     """
     diffusion = DiffusionConfig(predict="pose" if predict == "pose" else "error")
     source = OutOfFold(data, fold_lifters, lifter, shipped_share, augment, device)
@@ -246,6 +250,8 @@ def train_refiner(
     model = Previous(diffusion.steps) if predict == "previous" else CceCag()
     if model.guide is not None:
         model.guide.start_from(lifter)
+    if begin is not None:
+        model.load_state_dict(torch.load(begin / "best.pt", map_location="cpu", weights_only=True))
     trainer = Trainer(
         model, draw, refiner_loss(loss_config or RefinerLossConfig(), diffusion),
         validate, config, run, device,

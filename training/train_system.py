@@ -36,7 +36,9 @@ from .train_lifter import FOLD_BUDGET, figures_of, lift_rows, train_lifter, vali
 from .train_refiner import REFINER_AUGMENT, SHIPPED_SHARE, OutOfFold, fit_errors, load_network
 
 # The common budget of the comparison; what differs between systems is in their SystemConfig.
-SYSTEM_BUDGET = TrainConfig(samples=600_000, batch=256, lr=7e-4, warmup=150, validate_every=100_000)
+SYSTEM_BUDGET = TrainConfig(
+    samples=100_000, batch=128, lr=1e-3, warmup=100, validate_every=50_000, optimiser="muon"
+)
 SYSTEM_FILE, LIFTER_FILE, NOISE_FILE = "system.json", "lifter.safetensors", "noise.safetensors"
 VALIDATION_CALLS, VALIDATION_STRIDE = 10, 24
 # DiffuPose, after its code: 1 trunk and hips, 2 knees, elbows and nose, 4 wrists and ankles.
@@ -139,9 +141,11 @@ def train_system(
     _write(run / "lifted.json", base)
 
     def draw(g: torch.Generator) -> dict[str, Tensor]:
-        batch = source.draw(budget.batch, g)
+        # One number a step, so that all systems of a seed see the same poses, whatever noise each needs.
+        step = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=g)))
+        batch = source.draw(budget.batch, step)
         count = len(batch["truth"])
-        return {**batch, "noise": process.draw(count, g), "u": torch.rand(count, generator=g)}
+        return {**batch, "noise": process.draw(count, step), "u": torch.rand(count, generator=step)}
 
     def validate(model: nn.Module) -> dict[str, float]:
         refiner = SystemRefiner(model, process, quick(config.sampling, process), device, rows=512)

@@ -48,11 +48,13 @@ class DetectorOptions:
         pose_model: the pose network's file.
         det_model: the person detector's file.
         pose_preset: name of how pictures are normalised.
+        pose_weights: the file of the pose network's weights, where they come apart from it.
     """
 
     pose_model: str | None = None
     det_model: str | None = None
     pose_preset: str | None = None
+    pose_weights: str | None = None
 
     def given(self) -> list[str]:
         """Names of the options that are not None."""
@@ -68,6 +70,12 @@ class _Entry:
 
 
 _REGISTRY: dict[str, _Entry] = {
+    "cpn": _Entry(
+        "posefix.detectors.cpn.detector",
+        "CpnDetector",
+        "pip install onnxruntime",
+        ("pose_model", "pose_weights", "det_model"),
+    ),
     "mediapipe": _Entry(
         "posefix.detectors.mediapipe_detector", "MediaPipeDetector", "pip install mediapipe==0.10.14"
     ),

@@ -125,6 +125,7 @@ def run(
     pose_model: str | None = None,
     det_model: str | None = None,
     pose_preset: str | None = None,
+    pose_weights: str | None = None,
     device: DeviceName = _DEFAULT.device,
     steps: int = _DEFAULT.steps,
     hypotheses: int = _DEFAULT.hypotheses,
@@ -149,13 +150,15 @@ def run(
     output
         Folder for the results; with several inputs each gets DIR/NAME_posefix. Default: NAME_posefix.
     detector
-        2D detector: mediapipe, or onnx with your own networks.
+        2D detector: mediapipe, or onnx or cpn with your own networks.
     pose_model
-        Pose network for --detector onnx: an .onnx file with heatmaps or SimCC.
+        Pose network. onnx: an .onnx file with heatmaps or SimCC. cpn: 256x192 or 384x288. Default: recognised.
     det_model
-        Person detector for --detector onnx: an .onnx file of RTMDet or YOLOX. Default: the whole frame.
+        Person detector for onnx and cpn: an .onnx file of RTMDet or YOLOX. Default: the whole frame.
     pose_preset
         How the pose network's pictures are normalised. Default: recognised.
+    pose_weights
+        Weights of CPN: a .pth.tar file.
     device
         Where the networks run; auto takes the fastest there is.
     steps
@@ -194,6 +197,7 @@ def run(
         pose_model=pose_model,
         det_model=det_model,
         pose_preset=pose_preset,
+        pose_weights=pose_weights,
         device=device,
         steps=steps,
         hypotheses=hypotheses,

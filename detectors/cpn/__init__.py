@@ -1,0 +1,1 @@
+"""CPN, the detector of the papers: `network.py` is the network, `detector.py` what runs it."""

@@ -45,16 +45,17 @@ class DetectorOptions:
     """What a detector is told beside the device; None: its own default. The command line's flags of these names.
 
     Attributes:
-        pose_model: the pose network's file.
-        det_model: the person detector's file.
+        pose_model: the pose network: a file, or a name where the detector knows names.
+        det_model: the person detector, likewise.
         pose_preset: name of how pictures are normalised.
-        pose_weights: the file of the pose network's weights, where they come apart from it.
+        pose_weights, det_weights: files of the networks' weights, where they come apart from them.
     """
 
     pose_model: str | None = None
     det_model: str | None = None
     pose_preset: str | None = None
     pose_weights: str | None = None
+    det_weights: str | None = None
 
     def given(self) -> list[str]:
         """Names of the options that are not None."""
@@ -78,6 +79,12 @@ _REGISTRY: dict[str, _Entry] = {
     ),
     "mediapipe": _Entry(
         "posefix.detectors.mediapipe_detector", "MediaPipeDetector", "pip install mediapipe==0.10.14"
+    ),
+    "mmpose": _Entry(
+        "posefix.detectors.mmpose_detector",
+        "MMPoseDetector",
+        "posefix install-mmpose",
+        ("pose_model", "pose_weights", "det_model", "det_weights"),
     ),
     "onnx": _Entry(
         "posefix.detectors.onnx_detector",

@@ -95,7 +95,7 @@ class PersonBoxes:
             dets, labels = outputs[0][0], outputs[1][0]  # (k, 5), (k,)
             dets = dets[labels == PERSON]
             corners, scores = dets[:, :4], dets[:, 4]
-        return _tidy(corners / scale, scores, image.shape[1], image.shape[0])
+        return tidy(corners / scale, scores, image.shape[1], image.shape[0])
 
     def _picture(self, image: npt.NDArray[np.uint8]) -> tuple[np.ndarray, float]:
         """(H, W, 3) BGR -> (1, h, w, 3) as the network wants it, and its scale."""
@@ -155,7 +155,7 @@ def non_maximum_suppression(corners: FloatArray, scores: FloatArray, max_iou: fl
     return np.asarray(kept, np.int64).reshape(-1)
 
 
-def _tidy(corners: FloatArray, scores: FloatArray, width: int, height: int) -> Boxes:
+def tidy(corners: FloatArray, scores: FloatArray, width: int, height: int) -> Boxes:
     """Boxes that are good enough, cut to the frame, each person once, the largest first."""
     good = np.isfinite(corners).all(axis=1) & (scores >= MIN_SCORE)
     corners, scores = corners[good], scores[good]

@@ -49,9 +49,10 @@ Exit codes:
 SYSTEMS = ("regressor", "stacked", "diffpose", "diffupose", "e533", "cce", "cce-cag")
 USAGE = """Usage: posefix VIDEO... [OPTIONS]
        posefix refine FILE [OPTIONS]
-       posefix train lifter|refiner|SYSTEM [OPTIONS]
+       posefix train lifter|refiner|cpn|SYSTEM [OPTIONS]
        posefix eval [OPTIONS]
-       posefix data convert IN OUT [OPTIONS]"""
+       posefix data convert IN OUT [OPTIONS]
+       posefix install-mmpose"""
 
 app = App(
     name="posefix",
@@ -84,6 +85,7 @@ train = App(
 app.command(train)
 train.command("posefix.training.cli:train_lifter", name="lifter", help="Train the 2D-to-3D lifter.")
 train.command("posefix.training.cli:train_refiner", name="refiner", help="Train the diffusion refiner.")
+train.command("posefix.training.cpn_cli:train_cpn", name="cpn", help="Train CPN, a 2D detector, on COCO keypoints.")
 train.command(
     "posefix.training.cli:train_lifter", name="graformer", help="The lifter alone, as a system to compare."
 )
@@ -116,6 +118,12 @@ data.command(
   posefix data convert cmu/ mocap17_mycmu.npz --split train""",
 )
 
+app.command(
+    "posefix.pipeline.install_mmpose:install",
+    name="install-mmpose",
+    help="Install MMPose into this environment, for --detector mmpose.",
+)
+
 
 @app.default
 def run(
@@ -126,6 +134,7 @@ def run(
     det_model: str | None = None,
     pose_preset: str | None = None,
     pose_weights: str | None = None,
+    det_weights: str | None = None,
     device: DeviceName = _DEFAULT.device,
     steps: int = _DEFAULT.steps,
     hypotheses: int = _DEFAULT.hypotheses,
@@ -150,15 +159,19 @@ def run(
     output
         Folder for the results; with several inputs each gets DIR/NAME_posefix. Default: NAME_posefix.
     detector
-        2D detector: mediapipe, or onnx or cpn with your own networks.
+        2D detector: mediapipe, or onnx, mmpose or cpn with networks of your choice.
     pose_model
-        Pose network. onnx: an .onnx file with heatmaps or SimCC. cpn: 256x192 or 384x288. Default: recognised.
+        Pose network. onnx: an .onnx file with heatmaps or SimCC. mmpose: a config, or a name of its model zoo;
+        default: human (RTMPose-m). cpn: 256x192 or 384x288. Default: recognised.
     det_model
-        Person detector for onnx and cpn: an .onnx file of RTMDet or YOLOX. Default: the whole frame.
+        Person detector: an .onnx file of RTMDet or YOLOX; for mmpose also a config or name of MMDetection.
+        Default: the whole frame.
     pose_preset
         How the pose network's pictures are normalised. Default: recognised.
     pose_weights
-        Weights of CPN: a .pth.tar file.
+        Weights of CPN or of MMPose's config: a .pth.tar or .pth file.
+    det_weights
+        Weights of MMDetection's config: a .pth file.
     device
         Where the networks run; auto takes the fastest there is.
     steps
@@ -198,6 +211,7 @@ def run(
         det_model=det_model,
         pose_preset=pose_preset,
         pose_weights=pose_weights,
+        det_weights=det_weights,
         device=device,
         steps=steps,
         hypotheses=hypotheses,

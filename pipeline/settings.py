@@ -29,7 +29,7 @@ class Settings:
         detector: name of the 2D detector.
         pose_model, det_model: files of its networks, for detectors that take them.
         pose_preset: how the pose model's pictures are normalised; None: recognised.
-        pose_weights: file of the pose network's weights, for detectors that take them apart.
+        pose_weights, det_weights: files of the networks' weights, for detectors that take them apart.
         device: where the networks run; "auto" takes the fastest there is.
         steps: denoising steps of the refiner.
         hypotheses: poses drawn per person and frame; their mean is the pose, their spread the uncertainty.
@@ -53,6 +53,7 @@ class Settings:
     det_model: str | None = None
     pose_preset: str | None = None
     pose_weights: str | None = None
+    det_weights: str | None = None
     device: DeviceName = "auto"
     steps: int = 2
     hypotheses: int = 5
@@ -87,7 +88,9 @@ class Settings:
     @property
     def detector_options(self) -> DetectorOptions:
         """What the detector is told beside the device."""
-        return DetectorOptions(self.pose_model, self.det_model, self.pose_preset, self.pose_weights)
+        return DetectorOptions(
+            self.pose_model, self.det_model, self.pose_preset, self.pose_weights, self.det_weights
+        )
 
 
 def _require(holds: bool, problem: str) -> None:

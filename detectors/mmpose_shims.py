@@ -1,0 +1,112 @@
+"""MMPose imported without what it asks for and top-down networks do not use.
+
+    torchvision   MMPose imports one class of it, `ToPILImage`, which draws SimCC answers
+    mmdet.utils   RTMO, which is not top-down, imports two names
+    mmcv._ext     the compiled operators of full mmcv, which mmcv-lite lacks: `mmcv.ops` is imported by heads of
+                  other networks. Those that have a way without the operator work; others say what is missing.
+                  `nms`, which MMDetection's detectors need, is here.
+
+Where the real ones are installed they are taken. The stand-ins are there only while MMPose is imported, so nobody
+else takes them for the real ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NoReturn
+
+from ..skeleton.errors import InputError
+
+
+class _Missing(ModuleType):
+    """A module every name of which is a function that says what is missing."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(name)
+        self._message = message
+        self.__path__: list[str] = []  # a package: its parts can be stand-ins too
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*_: object, **__: object) -> NoReturn:
+            raise InputError(f"{name}: {self._message}")
+
+        return missing
+
+
+def stand_ins() -> dict[str, ModuleType]:
+    """Module name -> stand-in, for those that are not installed. Raises ImportError where there is no mmcv at all."""
+    found: dict[str, ModuleType] = {}
+    for package, part in (("torchvision", "transforms"), ("mmdet", "utils")):
+        if importlib.util.find_spec(package) is None:
+            for name in (package, f"{package}.{part}"):
+                found[name] = _Missing(name, f"the network needs {package}, which is not installed")
+    if importlib.util.find_spec("mmcv") is None:
+        raise ImportError("No module named 'mmcv'")
+    if importlib.util.find_spec("mmcv._ext") is None:
+        ext = _Missing("mmcv._ext", "mmcv-lite lacks this operator; the network needs full mmcv")
+        ext.__dict__["nms"] = nms
+        found["mmcv._ext"] = ext
+    return found
+
+
+def nms(bboxes: Any, scores: Any, *, iou_threshold: float, offset: int) -> Any:
+    """mmcv's operator: boxes (n, 4) x0, y0, x1, y1 and scores (n,) -> indices to keep, the best score first.
+
+    Args:
+        iou_threshold: boxes that overlap a kept one by more are dropped.
+        offset: added to widths and heights; 1 where corners are whole pixels.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    x0, y0, x1, y1 = bboxes[order].unbind(dim=1)  # (n,) each
+    areas = (x1 - x0 + offset) * (y1 - y0 + offset)
+    dropped = areas != areas  # nobody yet
+    kept = []
+    for k in range(len(order)):
+        if dropped[k]:
+            continue
+        kept.append(k)
+        width = (x1.minimum(x1[k]) - x0.maximum(x0[k]) + offset).clamp(min=0)
+        height = (y1.minimum(y1[k]) - y0.maximum(y0[k]) + offset).clamp(min=0)
+        shared = width * height
+        dropped |= shared / (areas + areas[k] - shared) > iou_threshold
+    return order[kept]
+
+
+@contextlib.contextmanager
+def shimmed() -> Iterator[None]:
+    """The stand-ins in their places."""
+    found = {name: module for name, module in stand_ins().items() if name not in sys.modules}
+    sys.modules.update(found)
+    try:
+        with quiet():
+            yield
+    finally:
+        for name in found:
+            sys.modules.pop(name, None)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without OpenMMLab's warnings, of packages that are not installed or have grown old: nobody can mend them."""
+    importlib.import_module("mmengine.logging").MMLogger.get_current_instance().setLevel("ERROR")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def import_mmpose() -> ModuleType:
+    """The package, its networks and data sets registered. Raises ImportError where something is not installed."""
+    with shimmed():
+        package = importlib.import_module("mmpose")
+        for part in ("models", "datasets", "structures"):
+            importlib.import_module(f"mmpose.{part}")
+    return package

@@ -49,6 +49,8 @@ Exit codes:
 SYSTEMS = ("regressor", "stacked", "diffpose", "diffupose", "e533", "cce", "cce-cag")
 USAGE = """Usage: posefix VIDEO... [OPTIONS]
        posefix refine FILE [OPTIONS]
+       posefix view FOLDER [OPTIONS]
+       posefix plot CSV --joints NAMES [OPTIONS]
        posefix train lifter|refiner|cpn|SYSTEM [OPTIONS]
        posefix eval [OPTIONS]
        posefix data convert IN OUT [OPTIONS]
@@ -73,6 +75,22 @@ app.command(
   posefix refine alphapose-results.json --fps 25 --person 2
   posefix refine landmarks.json --size 1920x1080
   posefix refine markers.trc""",
+)
+app.command(
+    "posefix.viewer.cli:view",
+    name="view",
+    help="Look at results in a browser: video, 3D skeleton and curves in one page.",
+    help_epilogue="""Examples:
+  posefix view clip_posefix/
+  posefix view clip_posefix/ --video clip.mp4 --no-open""",
+)
+app.command(
+    "posefix.viewer.cli:plot",
+    name="plot",
+    help="Draw joints over time: position, angle or speed, as PNG, SVG or PDF.",
+    help_epilogue="""Examples:
+  posefix plot clip_posefix/clip_3d.csv --joints RKnee,LKnee
+  posefix plot clip_posefix/ --joints RKnee,LKnee --what angle -o knees.pdf""",
 )
 train = App(
     name="train",

@@ -33,11 +33,12 @@ MAY_IMPORT = {
     "lifter": {"skeleton", "weights"},
     "refiner": {"skeleton", "lifter", "weights"},
     "pipeline": {"skeleton", "detectors", "lifter", "refiner", "weights"},
+    "viewer": {"skeleton", "pipeline"},
     "training": {"skeleton", "detectors", "lifter", "refiner", "pipeline", "weights"},
     "demos": {"skeleton", "detectors", "lifter", "refiner", "pipeline", "weights"},
 }
-# The command line offers `posefix train` and `posefix eval`; it imports them when they are asked for.
-LAZY = {("pipeline/cli.py", "training")}
+# The command line offers `posefix train`, `eval`, `view` and `plot`; it imports them when they are asked for.
+LAZY = {("pipeline/cli.py", "training"), ("pipeline/cli.py", "viewer")}
 
 
 def modules() -> list[Path]:
@@ -132,11 +133,16 @@ def test_names_no_registry_and_no_path_of_a_machine() -> None:
     assert not hits, "\n".join(hits)
 
 
+def page_files() -> list[Path]:
+    """What the viewer's page is made of: its own files and the vendored libraries with their licences."""
+    return sorted(p for part in ("page", "vendor") for p in (ROOT / "viewer" / part).iterdir() if p.is_file())
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel of this tree, built from a copy: without a network, and without traces in the tree."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    wanted = [*modules(), *(p for p in (ROOT / "weights").iterdir() if p.is_file())]
+    wanted = [*modules(), *(p for p in (ROOT / "weights").iterdir() if p.is_file()), *page_files()]
     for path in (*wanted, *(ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE"))):
         copy = source / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +165,9 @@ def test_wheel_holds_all_code_and_weights(wheel: zipfile.ZipFile) -> None:
     code = {f"posefix/{p.relative_to(ROOT).as_posix()}" for p in modules()}
     kept = {".safetensors", ".onnx", ".json", ".md"}
     weights = {f"posefix/weights/{p.name}" for p in (ROOT / "weights").iterdir() if p.suffix in kept}
-    assert {name for name in wheel.namelist() if name.startswith("posefix/")} == code | weights
+    page = {f"posefix/{p.relative_to(ROOT).as_posix()}" for p in page_files()}
+    assert {"posefix/viewer/vendor/LICENSE.three.txt", "posefix/viewer/page/index.html"} <= page
+    assert {name for name in wheel.namelist() if name.startswith("posefix/")} == code | weights | page
 
 
 def test_wheel_gives_the_command_and_the_licence(wheel: zipfile.ZipFile) -> None:

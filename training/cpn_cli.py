@@ -48,7 +48,8 @@ def train_cpn(
     if not 0 < config.lr < 1:
         raise InputError(f"--lr {config.lr:g}: expected more than 0 and less than 1")
     Settings(seed=seed)  # the same limits
-    # Small budgets are looked at twenty times, too.
-    config = replace(config, validate_every=max(config.batch, min(base.validate_every, config.samples // 20)))
+    # Small budgets are looked at twenty times, too, and warm up sooner.
+    every = max(config.batch, min(base.validate_every, config.samples // 20))
+    config = replace(config, validate_every=every, warmup=min(base.warmup, config.steps // 10))
     weights = train(coco, run, size, config, pretrained=pretrained, device=resolve_device(device))
     print(f"weights: {weights}")

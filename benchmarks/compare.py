@@ -169,8 +169,9 @@ def evaluate_run(
 
 
 def _read(folder: Path | None, name: str) -> dict[str, Any]:
-    path = folder / name if folder is not None else None
-    return json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+    """A file of a run folder, or of the one above where the folder holds a run's exported weights."""
+    places = [] if folder is None else [folder / name, folder.parent / name]
+    return next((json.loads(p.read_text(encoding="utf-8")) for p in places if p.is_file()), {})
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -232,7 +233,7 @@ def measure(
         data: folder of the mocap17 files.
         runs: folder with the systems' run folders, at any depth.
         lifter: run folders of the lifter alone.
-        posefix: folders of posefix's weights, one a seed; by default the shipped ones.
+        posefix: folders of posefix's weights at the common budget, one a seed, each in its run folder.
         json: where to.
         split: of the people; val for choosing, test for the page.
         max_rows: of each file, evenly spread, for a quick look.
@@ -242,7 +243,8 @@ def measure(
     """
     found = [Run("graformer", "graformer", folder, None) for folder in lifter or []]
     found += with_variants(find_runs(runs))
-    found += [Run("posefix", "posefix", folder, None) for folder in posefix or [None]]
+    found += [Run("posefix", "posefix", folder, None) for folder in posefix or []]
+    found += [Run("posefix", "posefix, as shipped", None, None)]
     _measure(found, Benchmarks(data, split, max_rows), sets or [*SETS], json, "runs", slow_rows, device)
 
 

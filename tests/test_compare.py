@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from posefix.lifter.runtime import weights_folder
 from posefix.refiner.mixture import fit
 from posefix.skeleton.errors import InputError
 from posefix.training.evaluate import evaluate_cli
@@ -74,7 +76,7 @@ def test_runs_of_several_seeds_become_one_comparison(compare, runs, data, tmp_pa
     ]
     row = summary[name]
     assert row["seeds"] == 2 and row["samples"] == 256 and row["frames_per_second"] > 0
-    assert " thread" in row["machines"][0] and summary["posefix"]["machines"] == ["not recorded"]
+    assert " thread" in row["machines"][0] and summary["posefix, as shipped"]["machines"] == ["not recorded"]
 
     figures = []  # the same by the command
     for seed in (0, 1):
@@ -134,9 +136,24 @@ def test_slow_systems_are_measured_on_fewer_rows_and_the_table_says_so(
     compare.show(json=out)
     table = capsys.readouterr().out
     assert "* on 4 rows" in table
-    assert "|  |" in table  # what was not measured
+    assert "bandai" not in table  # what was not measured has no column
     compare.show(json=out, figure=tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 5000
+
+
+def test_posefix_at_the_common_budget_stands_beside_what_ships(compare, runs, data, tmp_path) -> None:
+    run, out = tmp_path / "posefix-1", tmp_path / "compare.json"
+    shutil.copytree(weights_folder(None), run / "weights")
+    for file in ("config.json", "machine.json"):
+        shutil.copy(runs / "e533-0" / file, run / file)
+    compare.measure(
+        data=data, runs=runs, posefix=[run / "weights"], json=out, split="val", max_rows=4, device="cpu",
+        sets=["in_domain_lab_gt"],
+    )  # fmt: skip
+    summary = json.loads(out.read_text())["summary"]
+    assert summary["posefix"]["samples"] == 256 and " thread" in summary["posefix"]["machines"][0]
+    assert summary["posefix, as shipped"]["samples"] is None
+    assert summary["posefix"]["mean"] == summary["posefix, as shipped"]["mean"]  # the same weights here
 
 
 def test_labels_tell_what_is_not_the_systems_own(compare) -> None:

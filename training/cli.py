@@ -70,6 +70,7 @@ def train_refiner(
     odd_bodies: bool = True,
     shipped_share: float | None = None,
     export: Path | None = None,
+    budget: Literal["shipped", "common"] = "shipped",
     samples: int | None = None,
     seed: int = 0,
     device: DeviceName = "cpu",
@@ -91,7 +92,8 @@ def train_refiner(
         odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
         shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.
-        samples: training budget; by default that of the shipped weights.
+        budget: that of the shipped weights' last run, or the one common to the systems compared.
+        samples: training budget, where it is to be another.
         seed: of everything random.
         device: where the training runs; auto takes the fastest there is.
     """
@@ -108,6 +110,7 @@ def train_refiner(
         load_network,
     )  # fmt: skip
     from .train_refiner import train_refiner as train
+    from .train_system import SYSTEM_BUDGET
 
     place = _checked(data, samples, seed, device)
     if export and predict == "previous":
@@ -122,17 +125,15 @@ def train_refiner(
         train_fold(
             data,
             (folds or run) / f"fold{i}",
-            replace(FOLD_BUDGET, seed=seed),
+            FOLD_BUDGET,  # with one seed: the lifters underneath are the same for all seeds
             leave_out_fold=i,
             device=place,
         )
         for i in (0, 1)
     ]
+    given = REFINER_BUDGET if budget == "shipped" else SYSTEM_BUDGET
     config = replace(
-        REFINER_BUDGET,
-        samples=samples or REFINER_BUDGET.samples,
-        optimiser=optimiser or REFINER_BUDGET.optimiser,
-        seed=seed,
+        given, samples=samples or given.samples, optimiser=optimiser or given.optimiser, seed=seed
     )
     base = load_network(lifter)
     network, mixture, diffusion = train(
@@ -151,10 +152,12 @@ def train_refiner(
     baseline = json.loads((run / "lifted.json").read_text(encoding="utf-8"))
     print(f"curves: {plot_curves(run, baseline)}")
     if export:
+        from .calibrate import calibrate_network
         from .export import export_refiner
 
         diffusion, pull = choose(network, mixture, diffusion, base, data, run, place)
-        export_refiner(network, mixture, diffusion, pull, export)
+        spread = calibrate_network(network, mixture, diffusion, pull, base, data, place)
+        export_refiner(network, mixture, diffusion, pull, export, spread)
         print(f"weights: {export}")
 
 

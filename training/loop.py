@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..skeleton.errors import InputError
+from .machine import record_machine
 from .optimisers import OptimiserName, make_optimiser
 
 Batch = Mapping[str, Tensor]
@@ -62,7 +63,8 @@ class Trainer(Generic[Network]):
 
     Args:
         validate: EMA model -> figures; "score" (lower is better) picks `best`.
-        folder: the run directory: config.json, log.jsonl, last.pt (resumes), best.pt (EMA weights).
+        folder: the run directory: config.json, log.jsonl, last.pt (resumes), best.pt (EMA weights), and at the end
+            machine.json.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Trainer(Generic[Network]):
                 figures = self.validate(self.ema)
                 report(self._record(figures, running / (self.step - since)))
                 running, since = 0.0, self.step
+        record_machine(self.folder, self.device, self.seconds)
         best = self.folder / "best.pt"
         self.ema.load_state_dict(torch.load(best, map_location=self.device, weights_only=True))
         return self.ema

@@ -29,7 +29,6 @@ from ..refiner.refine import MIXTURE_KEYS
 from ..refiner.system_refiner import SamplingConfig, SystemRefiner
 from ..skeleton.errors import InputError
 from .loop import Batch, TrainConfig, Trainer
-from .machine import record_machine
 from .protocol import Benchmark
 from .systems import SystemConfig, SystemLossConfig, build_network, from_dict, to_dict
 from .train_lifter import FOLD_BUDGET, figures_of, lift_rows, train_lifter, validation_sets
@@ -155,9 +154,7 @@ def train_system(
     network = build_network(config, lifter)
     SystemRefiner(network, process, config.sampling, device)  # what cannot run is not worth the training
     trainer = Trainer(network, draw, system_loss(config.loss, process), validate, budget, run, device)
-    network = trainer.run()
-    record_machine(run, device, trainer.seconds)
-    return TrainedSystem(name, config, network, process, lifter)
+    return TrainedSystem(name, config, trainer.run(), process, lifter)
 
 
 def train_on_mocap(

@@ -21,7 +21,10 @@ from .box_memory import BoxMemory
 from .crops import Crop
 from .mmdet_boxes import MMDetBoxes, has_mmdet
 from .mmpose_model import Answers, PoseModel
+from .mmpose_shims import import_mmpose
 from .person_boxes import PersonBoxes
+
+import_mmpose()  # here, so that a missing package is an ImportError of this module
 
 DEFAULT = "human"  # MMPose's alias of RTMPose-m, 17 joints
 MIN_FRAME = 16  # px: nothing that small holds a person

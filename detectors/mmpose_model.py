@@ -24,8 +24,6 @@ from .decode import decode_heatmaps
 from .mmpose_shims import import_mmpose, quiet
 from .mmpose_weights import fetch, fill, read_checkpoint, sha256
 
-import_mmpose()  # here, so that a missing package is an ImportError of the detector's module
-
 # Of a config's layouts the first all joints of which the network has.
 _LAYOUTS = (HALPE26, COCO17, H36M17)
 # Where joining the words of MMPose's name ("left_big_toe": LBigToe) does not give ours.
@@ -121,17 +119,16 @@ class PoseModel:
         if self._test.get("flip_test", False):
             features = [features, self._network.extract_feat(inputs.flip(-1))]
         answer = self._network.head.predict(features, samples, test_cfg=self._test)
-        if isinstance(answer, tuple):
-            found, fields = answer
-            maps = torch.stack([f.heatmaps for f in fields]).float().cpu().numpy()  # (n, J, h, w)
-            if maps.shape[1] == self._joints:  # else maps of something beside (UDP's offsets)
-                maps = np.ascontiguousarray(maps[:, self._kept])
-                return Answers(maps, *decode_heatmaps(maps))
-        else:
-            found = answer
-        places = np.stack([_array(f.keypoints)[0, self._kept, :2] for f in found])  # (n, J, 2)
+        found, fields = answer if isinstance(answer, tuple) else (answer, [])
+        # By the head also where places come from heatmaps: not every codec's peaks are 0..1.
         scores = np.stack([_array(f.keypoint_scores)[0][self._kept] for f in found])  # (n, J)
-        return Answers(None, places, np.nan_to_num(scores).clip(0, 1).astype(np.float32))
+        scores = np.nan_to_num(scores).clip(0, 1)
+        if (
+            fields and len(fields[0].heatmaps) == self._joints
+        ):  # else maps of something beside (UDP's offsets)
+            maps = np.stack([_array(f.heatmaps)[self._kept] for f in fields])  # (n, J, h, w)
+            return Answers(maps, decode_heatmaps(maps)[0], scores)
+        return Answers(None, np.stack([_array(f.keypoints)[0, self._kept, :2] for f in found]), scores)
 
     def close(self) -> None:
         """Free the network."""
@@ -183,6 +180,7 @@ def build_network(config: str | Path, where: str = "--pose-model") -> tuple[Any,
     Raises:
         InputError: the config cannot be read, or says something other than a top-down pose network.
     """
+    import_mmpose()
     mmengine = importlib.import_module("mmengine")
     try:
         with quiet():

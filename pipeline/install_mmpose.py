@@ -22,10 +22,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ..skeleton.errors import InputError, PosefixError
 
-MMENGINE, MMCV, MMPOSE, XTCOCOTOOLS = "0.10.7", "2.1.0", "1.3.2", "1.14.3"
+MMENGINE, MMCV, MMPOSE, XTCOCOTOOLS, MMDET = "0.10.7", "2.1.0", "1.3.2", "1.14.3", "3.3.0"
 KEPT = ("numpy", "opencv-python", "opencv-contrib-python")  # whatever else asks for other versions
 
 
@@ -63,7 +66,7 @@ def installed(package: str) -> str | None:
         return None
 
 
-def plan() -> list[Step]:
+def plan(mmdet: bool = False) -> list[Step]:
     """The commands, in order, for the environment as it is."""
     kept = [f"{name}=={v}" for name in KEPT if (v := installed(name)) is not None]
     steps = [
@@ -73,7 +76,16 @@ def plan() -> list[Step]:
         ),
         Step(
             "MMEngine, and what MMPose needs of small packages; numpy and OpenCV stay as they are",
-            _pip(f"mmengine=={MMENGINE}", "json_tricks", "munkres", "scipy", "matplotlib", "pillow", *kept),
+            _pip(
+                f"mmengine=={MMENGINE}",
+                "json_tricks",
+                "munkres",
+                "six",
+                "scipy",
+                "matplotlib",
+                "pillow",
+                *kept,
+            ),
         ),
     ]
     if installed("mmcv") is None and installed("mmcv-lite") is None:
@@ -92,25 +104,47 @@ def plan() -> list[Step]:
             hint="it is compiled: a C compiler and Python's headers are needed (Debian: gcc python3-dev)",
         ),
         Step("MMPose, without chumpy and torchvision", _pip("--no-deps", f"mmpose=={MMPOSE}")),
+        *(detection(kept) if mmdet else []),
         Step(
             "one inference with a tiny network of random weights",
-            ("-c", "from posefix.pipeline.install_mmpose import check; check()"),
+            ("-m", "posefix.pipeline.install_mmpose"),
             hint="the packages are there but do not work together; report it with these lines",
         ),
     ]  # fmt: skip
 
 
-def install(*, dry_run: bool = False) -> int:
-    """Install MMPose beside posefix, for --detector mmpose; takes about a minute.
+def detection(kept: Sequence[str]) -> list[Step]:
+    """MMDetection, which is not needed for person detectors in ONNX files."""
+    return [
+        Step(
+            "what MMDetection needs of small packages",
+            _pip("pycocotools", "shapely", "terminaltables", "tqdm", *kept),
+        ),
+        Step("MMDetection", _pip("--no-deps", f"mmdet=={MMDET}")),
+    ]
+
+
+def install(
+    *,
+    mmdet: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Install MMPose beside posefix, for --detector mmpose, and try it with one inference. Takes about a minute.
+
+    pip cannot do it alone: of what MMPose asks for, chumpy does not build and is not needed, torchvision is not
+    needed, xtcocotools must be compiled for numpy 2, setuptools 81 is too new, and the compiled mmcv has no wheel for
+    the PyTorch of today. mmcv-lite does instead; numpy and OpenCV stay as they are.
 
     Parameters
     ----------
+    mmdet
+        Also MMDetection, for person detectors that are no .onnx files.
     dry_run
         Only show the commands.
     """
     if importlib.util.find_spec("pip") is None and not dry_run:
         raise InputError(f"{sys.executable}: this environment has no pip; python -m ensurepip brings it")
-    began, steps = time.monotonic(), plan()
+    began, steps = time.monotonic(), plan(mmdet)
     for number, step in enumerate(steps, 1):
         print(f"{number}/{len(steps)} {step.why}\n    {step.command}", flush=True)
         if step.instead is not None and dry_run:
@@ -211,3 +245,7 @@ def write_tiny_model(folder: Path, flip: bool = True) -> tuple[Path, Path]:
     state["head.final_layer.bias"] = torch.ones(17)  # above what counts as seen
     torch.save({"state_dict": state, "meta": {}}, weights)
     return config, weights
+
+
+if __name__ == "__main__":
+    check()

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import pickle
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ...skeleton.errors import WeightsError
+from ..mmpose_weights import read_checkpoint as read_tensors
+from ..mmpose_weights import sha256
 from .network import CPN, SIZES
 
 PREFIX = "module."  # what torch.nn.DataParallel puts before every name
-CONVERT = (
-    'if you trust where it is from, convert it: python -c "import torch; '
-    "c = torch.load('{path}', weights_only=False, map_location='cpu'); "
-    "torch.save({{'state_dict': c['state_dict']}}, 'cpn.pth')\""
-)
 
 
 @dataclass(frozen=True)
@@ -44,65 +36,31 @@ class Checkpoint:
     sha256: str
 
 
-def read_tensors(path: Path, flag: str) -> tuple[Mapping[str, Any], str]:
-    """The dictionary in a PyTorch or safetensors file, and the file's SHA-256.
+def read_checkpoint(path: Path, flag: str = "--pose-weights") -> Checkpoint:
+    """The weights in a file: `{"state_dict": {"module.resnet...": tensor}, ...}`, or the tensors alone.
 
     Args:
         flag: the option that named the file, for messages.
 
     Raises:
-        WeightsError: no such file, no weights, or a pickle that holds more than tensors and plain values.
+        WeightsError: no such file, no weights, or a pickle that could run code; the message says how to convert it.
     """
-    where = f"{flag} {path}"
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path), digest
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        problem = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise WeightsError(
-            f"{where}: {problem}; give the path of a .pth.tar, .pth or .safetensors"
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{where}: not loaded, it holds more than tensors and could run code, or it is no PyTorch file; "
-            + CONVERT.format(path=path)
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(f"{where}: cannot be read as weights; is the file whole?") from error
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{where}: expected a dictionary of tensors, found {type(content).__name__}")
-    return content, digest
-
-
-def read_checkpoint(path: Path, flag: str = "--pose-weights") -> Checkpoint:
-    """The weights in a file: `{"state_dict": {"module.resnet...": tensor}, ...}`, or the tensors alone.
-
-    Raises:
-        WeightsError: see `read_tensors`.
-    """
-    content, digest = read_tensors(path, flag)
-    tensors = content.get("state_dict", content)
-    if not isinstance(tensors, Mapping) or not all(isinstance(v, Tensor) for v in tensors.values()):
-        raise WeightsError(f'{flag} {path}: expected tensors by name, or them under "state_dict"')
+    tensors, meta = read_tensors(path, f"{flag} {path}")
     named = re.search("|".join(SIZES), path.name)
-    meta = content.get("meta")
-    meta = meta if isinstance(meta, Mapping) else {}
-    size, line = meta.get("size"), meta.get("calibration")
+    size = meta.get("size")
     return Checkpoint(
-        state={str(k).removeprefix(PREFIX): v for k, v in tensors.items()},
-        size=size if size in SIZES else named[0] if named else None,
-        calibration=_line(line),
-        sha256=digest,
+        state=tensors,
+        size=size if isinstance(size, str) and size in SIZES else named[0] if named else None,
+        calibration=_line(meta.get("calibration")),
+        sha256=sha256(path),
     )
 
 
 def _line(value: Any) -> tuple[float, float] | None:
     """Two finite numbers, or None."""
-    if not isinstance(value, list) or len(value) != 2 or not all(math.isfinite(v) for v in value):
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(v, float) for v in value):
         return None
-    return float(value[0]), float(value[1])
+    return (value[0], value[1]) if math.isfinite(sum(value)) else None
 
 
 def load_into(model: CPN, checkpoint: Checkpoint, where: str) -> None:

@@ -105,6 +105,11 @@ train.command("posefix.training.cli:train_lifter", name="lifter", help="Train th
 train.command("posefix.training.cli:train_refiner", name="refiner", help="Train the diffusion refiner.")
 train.command("posefix.training.cpn_cli:train_cpn", name="cpn", help="Train CPN, a 2D detector, on COCO keypoints.")
 train.command(
+    "posefix.training.calibrate:train_calibration",
+    name="calibration",
+    help="Fit the uncertainty of weights that are there already.",
+)
+train.command(
     "posefix.training.cli:train_lifter", name="graformer", help="The lifter alone, as a system to compare."
 )
 for _name in SYSTEMS:

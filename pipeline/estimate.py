@@ -73,7 +73,8 @@ class PoseEstimator:
             joints = self.first(points, seen, names)
             std = np.full(seen.shape, np.nan, np.float32)
             if self.refiner:
-                joints, std = self.refiner(points, seen, joints, names)
+                scores = np.stack([poses[row[0]].scores for row in rows])
+                joints, std = self.refiner(points, seen, joints, names, scores)
             for (i, _, mask), pose, spread in zip(rows, joints * self.scale, std * self.scale, strict=True):
                 out[i] = Pose3D(np.where(mask[:, None], pose, np.nan), np.where(mask, spread, np.nan))
         return out

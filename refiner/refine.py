@@ -22,9 +22,10 @@ from ..skeleton import H36M17
 from ..skeleton.errors import WeightsError
 from .config import DiffusionConfig
 from .mixture import SIZE, Mixture
-from .reproject import PullConfig, pull_to_rays
+from .reproject import Floats, PullConfig, pull_to_rays
 from .samplers import ddim
 from .schedules import ddim_steps, shipped_levels
+from .uncertainty import SpreadConfig, calibrated, from_metadata, predictors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +66,14 @@ def load_settings(path: Path) -> tuple[Mixture, DiffusionConfig, PullConfig]:
     return Mixture(weights, means, factors), config, pull
 
 
+def load_spread(path: Path) -> SpreadConfig | None:
+    """The calibration of J_std in a safetensors file; None where it has none. Raises TypeError, ValueError."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), "numpy") as file:
+        return from_metadata(file.metadata() or {})
+
+
 def draw_noise(mixture: Mixture, hypotheses: int, seed: int, key: npt.ArrayLike) -> Array:
     """(H, 17, 5) start errors of one person in one frame; the same whatever the batch.
 
@@ -98,19 +107,20 @@ class Refiner:
     Args:
         guide, step: `graphs.GuideGraph` and `graphs.StepGraph` as functions of arrays.
         pull: the last step, `reproject.pull_to_rays`.
+        spread: calibration of the uncertainty; None gives the plain spread of the hypotheses.
         steps: DDIM steps, 1 to K. hypotheses: N, at least 1. seed: of the drawn start errors.
         rows, pad: frames a network call holds (see `lifter.runtime.chunks`).
     """
 
     def __init__(
         self, guide: Network, step: Network, mixture: Mixture, config: DiffusionConfig,
-        pull: PullConfig | None = None,
+        pull: PullConfig | None = None, spread: SpreadConfig | None = None,
         *, steps: int = 2, hypotheses: int = 5, seed: int = 0, rows: int = 8, pad: bool = False,
     ):  # fmt: skip
         if hypotheses < 1:
             raise ValueError(f"hypotheses: expected at least 1, got {hypotheses}")
         self.guide, self.step, self.mixture, self.config = guide, step, mixture, config
-        self.pull = pull or PullConfig()
+        self.pull, self.spread = pull or PullConfig(), spread
         self.levels = shipped_levels(config.steps)
         self.visited = ddim_steps(self.levels, steps, config.start)
         self.noise_scale = np.float32(config.spread * self.levels[config.start])
@@ -137,13 +147,13 @@ class Refiner:
 
         source, digest = checked_file(folder, SOURCE)
         try:
-            mixture, config, pull = load_settings(source)
+            (mixture, config, pull), spread = load_settings(source), load_spread(source)
         except Exception as error:  # any failure of the file's reader means an unusable file
             raise WeightsError(f"{source}: cannot be loaded ({error}); reinstall posefix") from error
         guide, one = open_network(folder, "refiner_guide", device, guide_of, SOURCE, threads)
         step, two = open_network(folder, "refiner_step", device, step_of, SOURCE, threads)
         refiner = cls(
-            guide, step, mixture, config, pull,
+            guide, step, mixture, config, pull, spread,
             steps=steps, hypotheses=hypotheses, seed=seed,
             rows=rows or default_rows(device), pad=device != "cpu",
         )  # fmt: skip
@@ -151,26 +161,49 @@ class Refiner:
         return refiner
 
     def __call__(
-        self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
-    ) -> tuple[Array, Array]:
-        """Refined poses and their spread.
+        self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike,
+        scores: npt.ArrayLike | None = None,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """Refined poses and how sure they are.
 
         Args:
             keypoints: (n, 17, 2) pixels. observed: (n, 17) bool; a hidden joint's keypoint is ignored.
             lifted: (n, 17, 3) the lifter's poses, metres relative to Hip, camera axes.
             keys: (n, 2) int, frame index and person: what the noise is drawn by.
+            scores: (n, 17) the detector's, 0 to 1; without, observed joints count as surely seen.
 
         Returns:
-            (n, 17, 3) mean of the hypotheses, metres relative to Hip, camera axes; and (n, 17) their
-            standard deviation, metres (root of the mean squared distance), NaN with one hypothesis.
+            (n, 17, 3) mean of the hypotheses, metres relative to Hip, camera axes; and (n, 17) J_std,
+            metres: the root mean square distance to the truth that is to be expected of that joint
+            (`uncertainty`); in 80 % of cases it is at most `uncertainty.interval(0.8)` = 1.16 J_std.
+            Weights without a calibration give the spread of the hypotheses instead (root of the mean
+            squared distance from their mean). NaN with one hypothesis.
         """
-        hypotheses = self.sample(keypoints, observed, lifted, keys)
-        return mean_and_spread(hypotheses)
+        hypotheses, normalised = self._hypotheses(keypoints, observed, lifted, keys)
+        mean, spread = mean_and_spread(hypotheses)
+        if self.spread is None or self.hypotheses < 2:
+            return mean, spread
+        logs = predictors(spread, mean, np.asarray(lifted, np.float32), normalised)
+        return mean, calibrated(logs, observed, self.spread, scores)
 
     def sample(
         self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
     ) -> Array:
         """(n, H, 17, 3): every hypothesis, flip-averaged. Arguments as of the call."""
+        return self._hypotheses(keypoints, observed, lifted, keys)[0]
+
+    def predictors(
+        self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
+    ) -> tuple[Array, dict[str, Floats]]:
+        """(n, 17, 3) refined poses and what J_std is made from (`uncertainty.predictors`). Arguments as of the call."""
+        hypotheses, normalised = self._hypotheses(keypoints, observed, lifted, keys)
+        mean, spread = mean_and_spread(hypotheses)
+        return mean, predictors(spread, mean, np.asarray(lifted, np.float32), normalised)
+
+    def _hypotheses(
+        self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
+    ) -> tuple[Array, Array]:
+        """(n, H, 17, 3) as `sample`, and the (n, 17, 3) normalised 2D. Raises ValueError: wrong shapes."""
         seen = np.asarray(observed, np.float32)
         points = np.where(seen[..., None] > 0, np.asarray(keypoints, np.float32), 0).astype(np.float32)
         poses, names = np.asarray(lifted, np.float32), np.asarray(keys)
@@ -186,13 +219,14 @@ class Refiner:
                 f"got {points.shape}, {seen.shape}, {poses.shape}, {names.shape}"
             )
         out = np.empty((n, self.hypotheses, 17, 3), np.float32)
+        uv = np.empty((n, 17, 3), np.float32)
         for where, part in chunks(n, self.rows, self.pad):
             noise = np.stack([draw_noise(self.mixture, self.hypotheses, self.seed, names[j]) for j in part])
             chunk = self._sample(points[part], seen[part], poses[part], noise * self.noise_scale)
-            out[where] = chunk[: where.stop - where.start]
-        return out
+            out[where], uv[where] = (values[: where.stop - where.start] for values in chunk)
+        return out, uv
 
-    def _sample(self, points: Array, seen: Array, lifted: Array, noise: Array) -> Array:
+    def _sample(self, points: Array, seen: Array, lifted: Array, noise: Array) -> tuple[Array, Array]:
         g = len(points)
         normalised, guidance = self.guide(points, seen)
         start = np.concatenate([normalised[..., :2], lifted], axis=-1)  # (G, 17, 5)
@@ -210,4 +244,4 @@ class Refiner:
         poses = (out[:g] + out[g:, :, ORDER] * MIRROR_STATE[2:]) / 2
         correction = poses.mean(axis=1, keepdims=True) - lifted[:, None]
         poses -= np.float32(1 - self.config.trust) * correction
-        return pull_to_rays(poses, normalised, self.pull)
+        return pull_to_rays(poses, normalised, self.pull), normalised

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..lifter.graformer import GraFormer, Lift
-from ..lifter.runtime import MANIFEST
+from ..lifter.runtime import MANIFEST, checked_file
 from ..refiner.config import DiffusionConfig
 from ..refiner.denoisers import CceCag
 from ..refiner.graphs import GuideGraph, StepGraph
 from ..refiner.mixture import Mixture
-from ..refiner.refine import MIXTURE_KEYS
+from ..refiner.refine import MIXTURE_KEYS, SOURCE
 from ..refiner.reproject import PullConfig
+from ..refiner.uncertainty import KEY, SpreadConfig, to_json
+from ..skeleton.errors import OutputError
 
 OPSET = 17
 
@@ -39,13 +43,19 @@ def export_lifter(network: GraFormer, folder: Path) -> None:
 
 
 def export_refiner(
-    network: CceCag, mixture: Mixture, diffusion: DiffusionConfig, pull: PullConfig, folder: Path
+    network: CceCag,
+    mixture: Mixture,
+    diffusion: DiffusionConfig,
+    pull: PullConfig,
+    folder: Path,
+    spread: SpreadConfig | None = None,
 ) -> None:
-    """Writes refiner.safetensors (network, mixture, settings) and its two ONNX halves."""
+    """Writes refiner.safetensors (network, mixture, settings, calibration) and its two ONNX halves."""
     folder.mkdir(parents=True, exist_ok=True)
     network = network.cpu().eval()
     settings = {"config": network.config, "diffusion": diffusion, "pull": pull}
     metadata = {name: json.dumps(asdict(value)) for name, value in settings.items()}
+    metadata |= {} if spread is None else {KEY: to_json(spread)}
     parts = (mixture.weights, mixture.means, mixture.factors)
     tensors = {
         key: torch.from_numpy(part).contiguous() for key, part in zip(MIXTURE_KEYS, parts, strict=True)
@@ -66,6 +76,25 @@ def export_refiner(
         ["clean"],
     )
     update_manifest(folder, ["refiner.safetensors", "refiner_guide.onnx", "refiner_step.onnx"])
+
+
+def write_spread(spread: SpreadConfig, folder: Path) -> None:
+    """Puts a calibration into the refiner.safetensors of a folder, in place of any other, and mends the manifest.
+
+    Raises:
+        WeightsError: no refiner there, or unreadable.
+        OutputError: cannot be written.
+    """
+    path, part = folder / SOURCE, folder / f"{SOURCE}.part"
+    checked_file(folder, SOURCE)
+    with safe_open(str(path), "pt") as file:
+        metadata = {**(file.metadata() or {}), KEY: to_json(spread)}
+    try:
+        save_file(load_file(str(path)), str(part), metadata)
+        os.replace(part, path)
+        update_manifest(folder, [SOURCE])
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"{path}: cannot be written ({error})") from error
 
 
 def update_manifest(folder: Path, names: list[str]) -> None:

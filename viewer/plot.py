@@ -88,7 +88,7 @@ def draw(motion: Motion, track: Track, joints: Sequence[str], what: What, title:
     band = any(np.isfinite(curve.spread).any() for _, curves in panels for curve in curves)
     if band:
         title += "   (band: ± J_std" + (", carried over to degrees)" if what == "angle" else ")")
-    axes[0].set_title(title, fontsize=11, loc="left")
+    axes[0].set_title(title, fontsize=11, loc="left", parse_math=False)
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9, frameon=False
     )

@@ -1,5 +1,7 @@
 // The curves: four small uPlots of one joint (x, y, z, speed) or of four angles, left and right in each.
 
+const LONG_S = 40, STRETCH_S = 20;
+
 class Charts {
   constructor(holder, selected, onSeek) {
     this.holder = holder;
@@ -8,7 +10,8 @@ class Charts {
     this.mode = "joint";
     this.row = 0;
     this.plots = [];
-    this.zoom = null;  // [from, to] seconds
+    // [from, to] seconds, null for the whole clip; a long one begins with its first stretch
+    this.zoom = TIMES[ROWS - 1] - TIMES[0] > LONG_S ? [TIMES[0], TIMES[0] + STRETCH_S] : null;
     this.watcher = new ResizeObserver(() => this.resize());
     this.watcher.observe(holder);
   }
@@ -65,6 +68,7 @@ class Charts {
     const playhead = document.createElement("div");
     playhead.className = "playhead";
     plot.over.append(playhead);
+    plot.over.addEventListener("wheel", (event) => this.wheel(plot, event), { passive: false });
     let down = 0;
     plot.over.addEventListener("mousedown", (event) => { down = event.clientX; });
     plot.over.addEventListener("click", (event) => {
@@ -155,6 +159,24 @@ class Charts {
     this.mark(this.row);
   }
 
+  wheel(plot, event) {
+    event.preventDefault();
+    const { min, max } = plot.scales.x, at = plot.posToVal(event.offsetX, "x");
+    const factor = Math.exp(Math.sign(event.deltaY) * 0.2);
+    const from = Math.max(TIMES[0], at - (at - min) * factor), to = Math.min(TIMES[ROWS - 1], at + (max - at) * factor);
+    if (to - from > 0.1) plot.setScale("x", { min: from, max: to });
+  }
+
+  // A stretch goes on with the playhead: like turning a page.
+  follow(seconds) {
+    if (!this.zoom || !this.plots.length) return;
+    const [from, to] = this.zoom, width = to - from;
+    if (seconds >= from && seconds <= to) return;
+    const start = Math.max(TIMES[0], Math.min(seconds - 0.05 * width, TIMES[ROWS - 1] - width));
+    this.zoom = [start, start + width];
+    this.zoomAll(...this.zoom);
+  }
+
   zoomAll(min, max, except) {
     this.zooming = true;
     for (const { plot } of this.plots) if (plot !== except) plot.setScale("x", { min, max });
@@ -170,12 +192,13 @@ class Charts {
 
   // Playhead and values; nothing is redrawn.
   mark(row) {
+    if (row !== this.row) this.follow(TIMES[row]);
     this.row = row;
     for (const { chart, box, plot, playhead } of this.plots) {
       const at = plot.valToPos(TIMES[row], "x");
       playhead.style.transform = `translateX(${at}px)`;
       playhead.hidden = !(at >= -1 && at <= plot.over.clientWidth + 1);
-      box.querySelector(".values").replaceChildren(...chart.curves.map((curve) => this.words(chart, curve, row)));
+      box.querySelector(".values").replaceChildren(...chart.curves.flatMap((curve) => [this.words(chart, curve, row), " "]));
     }
   }
 

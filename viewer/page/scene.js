@@ -34,6 +34,7 @@ class SkeletonScene {
     this.eye = new THREE.PerspectiveCamera(35, 1, 0.05, 100);
     this.controls = new THREE.OrbitControls(this.eye, this.canvas);
     this.controls.addEventListener("change", () => this.request());
+    this.controls.addEventListener("start", () => { this.named = null; });
     this.scene.add(new THREE.HemisphereLight(0xffffff, 0x8890a0, 2.2));
     const sun = new THREE.DirectionalLight(0xffffff, 1.6);
     sun.position.set(1, 3, 2.5);
@@ -110,6 +111,7 @@ class SkeletonScene {
 
   view(name) {
     if (!this.scene) return;
+    this.named = name;
     const target = new THREE.Vector3(0, 0.52 * this.groundY + 0.38 * META.height_m - 0.3, 0);
     const away = (2.05 * META.height_m + 0.75 * SPACING_M * (PEOPLE.length - 1)) * Math.max(1, 0.8 / this.aspect());
     this.eye.position.set(...VIEWS[name]).normalize().multiplyScalar(away).add(target);
@@ -127,6 +129,7 @@ class SkeletonScene {
     this.renderer.setSize(width, height, false);
     this.eye.aspect = width / height;
     this.eye.updateProjectionMatrix();
+    if (this.named) this.view(this.named);  // nobody has turned it yet: fit it to the new size
     this.render();  // at once: a resized canvas is blank
   }
 

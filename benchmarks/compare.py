@@ -1,14 +1,16 @@
 """Every system on the same benchmarks: from run folders of several seeds to one JSON, a table and a figure.
 
     python benchmarks/compare.py measure --data DIR --runs runs/compare --lifter runs/lifter
-    python benchmarks/compare.py sweep --data DIR --runs runs/compare --steps 1 2 3 4
+    python benchmarks/compare.py sweep --data DIR --runs runs/compare --systems posefix cce-cag --steps 1 2 3 4
+    python benchmarks/compare.py speed --data DIR
     python benchmarks/compare.py show
 
 `measure` takes every folder below --runs that `posefix train NAME` filled, groups those that differ by their
 seed only, evaluates each as `posefix eval` does, and gives mean and spread (standard deviation over seeds).
 What was measured before, with the same weights and settings, is not measured again. `sweep` runs one system
-after the other with other numbers of network calls and hypotheses. `show` prints the tables and draws the
-figure; `benchmarks/results.py` puts them on its page.
+after the other with other numbers of network calls and hypotheses. `speed` times all that is in the JSON again,
+one after the other on an otherwise idle machine. `show` prints the tables and draws the figure;
+`benchmarks/results.py` puts them on its page.
 """
 
 from __future__ import annotations
@@ -33,7 +35,6 @@ from posefix.training.systems import SYSTEMS, SystemConfig, from_dict
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "compare.json"
-FIGURE = ROOT / "docs" / "pictures" / "compare.png"
 FigureName = Literal[
     "in_domain_lab_gt", "in_domain_lab_det", "in_domain_wild_gt", "in_domain_wild_det",
     "bandai_lab_gt", "bandai_lab_det",
@@ -164,7 +165,7 @@ def evaluate_run(
     return {
         "system": run.system, "label": run.label, "seed": run.seed, "run": str(run.folder or "shipped"),
         "machine": _read(run.folder, "machine.json"), "samples": _read(run.folder, "config.json").get("samples"),
-        **identity, "sets": figures, "speed": measure_speed(stages, first, device),
+        "options": dict(run.options), **identity, "sets": figures, "speed": measure_speed(stages, first, device),
     }  # fmt: skip
 
 
@@ -253,6 +254,7 @@ def sweep(
     *,
     data: Path,
     runs: Path,
+    systems: list[str] | None = None,
     steps: list[int] | None = None,
     hypotheses: list[int] | None = None,
     json: Path = RESULT,
@@ -261,15 +263,23 @@ def sweep(
     slow_rows: int = 400,
     device: DeviceName = "auto",
 ) -> None:
-    """Evaluate every run with other numbers of network calls and of hypotheses: error against frames a second.
+    """Evaluate systems with other numbers of network calls and of hypotheses: error against frames a second.
 
     Args:
         data, runs, json, split, max_rows, slow_rows, device: as of measure.
+        systems: by name, in their own settings; posefix is what ships. All runs by default.
         steps: network calls for each hypothesis.
         hypotheses: drawn a frame; each with the run's own number of calls.
     """
     wanted = [("steps", n) for n in steps or []] + [("hypotheses", n) for n in hypotheses or []]
     plain = [r for r in find_runs(runs) if SYSTEMS[r.system].process.noise != "none"]
+    if systems is not None:
+        plain = [r for r in plain if r.label in systems]
+        plain += [Run("posefix", "posefix", None, None)] if "posefix" in systems else []
+        if unknown := set(systems) - {r.label for r in plain}:
+            raise InputError(
+                f"--systems {' '.join(sorted(unknown))}: no run of it below {runs} that diffuses"
+            )
     sampler = {"e533": (("sampler", "ddim"),), "diffupose": (("sampler", "ddim"),)}
     found = [
         Run(r.system, f"{r.label}, {key}={n}", r.folder, r.seed, ((key, n), *sampler.get(r.system, ())))
@@ -277,6 +287,28 @@ def sweep(
         for key, n in wanted
     ]
     _measure(found, Benchmarks(data, split, max_rows), SWEEP_SETS, json, "sweep", slow_rows, device)
+
+
+@app.command
+def speed(*, data: Path, json: Path = RESULT, device: DeviceName = "auto") -> None:
+    """Time everything in the comparison again, one after the other; errors stay as they are.
+
+    Args:
+        data, json, device: as of measure.
+    """
+    report = _load(json)
+    first = Benchmarks(data, "val", 100).of(SWEEP_SETS[0])[0]
+    place = resolve_device(device)
+    for part in ("runs", "sweep"):
+        for key, row in report.get(part, {}).items():
+            folder = None if row["run"] == "shipped" else Path(row["run"])
+            load = prepare(row["system"], folder, row["options"], 0, place)
+            stages, *_ = load("lifted" if row["system"] == "graformer" else "both", lambda rows: None)
+            row["speed"] = measure_speed(stages, first, place)
+            print(f"{key}: {row['speed']['frames_per_second']:.1f} frames/s", flush=True)
+        if part in report:
+            report["summary" if part == "runs" else "sweep_summary"] = summarise([*report[part].values()])
+    write_json(report, json)
 
 
 def _measure(

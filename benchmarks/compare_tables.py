@@ -119,7 +119,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     summary = report["summary"]
-    labels = list(summary)
+    labels = [label for label in summary if "(" not in label]  # options and ablations are in the table
     bars = [bar for bar in BARS if all(bar[0] in row["mean"] for row in summary.values())]
     figure, axes = plt.subplots(
         1,

@@ -91,7 +91,8 @@ def _pictures(file: Path, folder: Path, names: Mapping[Any, str]) -> dict[Any, P
     """Where the pictures lie, by id; all must be there."""
     name = file.stem.removeprefix("person_keypoints_")
     places = [folder / name, folder / "images" / name, folder / "images", folder]
-    root = next((p for p in places if names and (p / next(iter(names.values()))).is_file()), places[0])
+    some = list(names.values())[:20]
+    root = next((p for p in places if any((p / n).is_file() for n in some)), places[0])
     paths = {k: root / v for k, v in names.items()}
     missing = [p for p in paths.values() if not p.is_file()]
     if missing:
@@ -105,7 +106,8 @@ def _pictures(file: Path, folder: Path, names: Mapping[Any, str]) -> dict[Any, P
 def _people(file: Path, rows: list[Any], places: Mapping[Any, Path]) -> Iterator[Labelled]:
     for k, row in enumerate(rows):
         where = f"{file}: annotation {k}"
-        if not isinstance(row, dict) or row.get("image_id") not in places:
+        image = row.get("image_id") if isinstance(row, dict) else None
+        if not isinstance(image, int | str) or image not in places:
             raise InputError(f'{where}: its "image_id" is none of the pictures')
         values = _numbers(row.get("keypoints"), 3 * JOINTS)
         if values is None:
@@ -123,7 +125,7 @@ def _people(file: Path, rows: list[Any], places: Mapping[Any, Path]) -> Iterator
         if box is None or min(box[2:]) < 0:
             raise InputError(f'{where}: expected "bbox" of 4 numbers: x, y, width, height')
         corners = np.concatenate([box[:2], box[:2] + box[2:]])  # (4,)
-        yield Labelled(places[row["image_id"]], corners, joints, seen)
+        yield Labelled(places[image], corners, joints, seen)
 
 
 def _numbers(values: object, count: int) -> FloatArray | None:

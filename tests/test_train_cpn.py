@@ -1,0 +1,363 @@
+"""training/coco.py and training/cpn.py: the reader, targets, losses, augmentation, and a run that resumes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from posefix.detectors.cpn.checkpoint import read_checkpoint
+from posefix.detectors.cpn.network import CPN
+from posefix.pipeline.cli import call
+from posefix.skeleton import COCO17, Frame, Pose2D
+from posefix.skeleton.errors import InputError
+from posefix.training import cpn
+from posefix.training.coco import Labelled, read_coco
+from posefix.training.loop import TrainConfig
+
+SIZE = (192, 256)
+TINY = TrainConfig(
+    samples=24, batch=4, lr=1e-2, warmup=2, clip=1e6, ema=0.5, validate_every=8, patience=99, bfloat16=False
+)
+
+
+def dots(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture k (240, 200, 3), dark, and 17 places (17, 2) px, each with a grey disc of its own brightness."""
+    g = np.random.default_rng(k)
+    columns, rows = np.meshgrid(np.arange(5), np.arange(4))
+    grid = np.stack([30 + 35 * columns.ravel(), 30 + 55 * rows.ravel()], axis=1)[:17]
+    places = (grid + g.integers(-6, 7, (17, 2))).astype(np.float32)
+    image = np.full((240, 200, 3), 10, np.uint8)
+    for j, place in enumerate(places):
+        cv2.circle(image, tuple(place.astype(int).tolist()), 5, (90 + 9 * j,) * 3, -1)
+    return image, places
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve pictures with one person each; joint 3 is hidden (1), joint 4 not labelled (0)."""
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (root / "images" / "made").mkdir(parents=True)
+    content: dict = {"images": [], "annotations": []}
+    for k in range(12):
+        image, places = dots(k)
+        cv2.imwrite(str(root / "images" / "made" / f"{k}.png"), image)
+        content["images"].append({"id": 100 + k, "file_name": f"{k}.png"})
+        seen = np.full(17, 2)
+        seen[3], seen[4] = 1, 0
+        keypoints = np.column_stack([places, seen]).ravel().tolist()
+        content["annotations"].append(
+            {"image_id": 100 + k, "bbox": [10, 10, 180, 220], "keypoints": keypoints}
+        )
+    (root / "annotations" / "person_keypoints_made.json").write_text(json.dumps(content))
+    return root
+
+
+def edit(folder: Path, change) -> None:
+    path = folder / "annotations" / "person_keypoints_made.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+# Reading
+
+
+def test_people_of_a_folder(folder):
+    train, val = read_coco(folder)
+    assert (len(train), len(val)) == (10, 2)  # every tenth picture is held out
+    assert not {p.image for p in train} & {p.image for p in val}
+    person = next(p for p in train if p.image.name == "7.png")
+    np.testing.assert_allclose(
+        person.joints, dots(7)[1] + 0.5
+    )  # COCO counts from the middle of the first pixel
+    np.testing.assert_array_equal(person.box, [10, 10, 190, 230])
+    assert person.seen.tolist() == [2, 2, 2, 1, 0, *[2] * 12]
+
+
+def test_files_for_validation_crowds_and_missing_boxes(folder):
+    def change(content):
+        content["annotations"][0]["iscrowd"] = 1
+        content["annotations"][1]["keypoints"] = [0] * 51
+        del content["annotations"][2]["bbox"]
+
+    file = folder / "annotations" / "person_keypoints_made.json"
+    (folder / "annotations" / "person_keypoints_val.json").write_text(file.read_text())
+    (folder / "images" / "made").rename(folder / "pictures")
+    (folder / "pictures").rename(folder / "made")
+    (folder / "val").symlink_to(folder / "made")
+    edit(folder, change)
+    train, val = read_coco(folder)
+    assert (len(train), len(val)) == (10, 12)
+    seen = train[0].joints[train[0].seen > 0]
+    np.testing.assert_allclose(train[0].box, [*seen.min(axis=0), *seen.max(axis=0)])
+
+
+def first(**values):
+    return lambda content: content["annotations"][0].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda c: c.pop("images"), r'expected the lists "images" and "annotations"'),
+        (lambda c: c["images"][0].pop("file_name"), r'needs an "id" and a "file_name"'),
+        (lambda c: c["images"][0].update(file_name="gone.png"), r"1 of its 12 pictures are missing, e\.g\. .*gone"),
+        (first(image_id=5), r'annotation 0: its "image_id" is none of the pictures'),
+        (first(image_id=[5]), r'annotation 0: its "image_id" is none of the pictures'),
+        (first(keypoints=[1.0, 2.0, 2] * 14), r'annotation 0: expected "keypoints" of 51 numbers'),
+        (first(keypoints=[float("nan"), 2.0, 2] * 17), r'annotation 0: expected "keypoints" of 51 numbers'),
+        (first(keypoints=[1.0, 2.0, 7] * 17), r"annotation 0: a visibility v is neither 0, 1 nor 2"),
+        (first(bbox=[0, 0, -5, 9]), r'annotation 0: expected "bbox" of 4 numbers'),
+        (first(bbox="large"), r'annotation 0: expected "bbox" of 4 numbers'),
+        (lambda c: c["annotations"].clear(), r"0 labelled people to train on"),
+    ],
+)  # fmt: skip
+def test_a_bad_folder_is_one_line(folder, change, problem):
+    edit(folder, change)
+    with pytest.raises(InputError, match=problem) as caught:
+        read_coco(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_none(folder, tmp_path, capsys):
+    for path, problem in (
+        (tmp_path / "gone", "no such folder"),
+        (tmp_path, "no annotations/person_keypoints"),
+    ):
+        assert call(["train", "cpn", "--coco", str(path), "--run", str(tmp_path / "run")]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("posefix: error: --coco ") and problem in line and line.count("\n") == 1
+    (folder / "annotations" / "person_keypoints_made.json").write_text("{")
+    with pytest.raises(InputError, match=r"made\.json: cannot be read as JSON"):
+        read_coco(folder)
+    assert call(["train", "cpn", "--coco", str(folder), "--batch", "1"]) == 2
+    assert "--batch 1: expected 2 or more" in capsys.readouterr().err
+
+
+# Targets and losses
+
+
+@pytest.mark.parametrize("cells", [7, 9, 11, 13, 15, 17, 23])
+def test_targets_are_opencvs_blur_of_the_joints_cell(cells):
+    joints = torch.tensor([[100.0, 131.9]]).expand(1, 17, 2)  # cell 25, 32
+    seen = torch.arange(17)[None] > 0
+    got = cpn.targets(joints, seen, SIZE, cells)
+    impulse = np.zeros((64, 48))
+    impulse[32, 25] = 1
+    want = cv2.GaussianBlur(impulse, (cells, cells), 0)
+    assert got.shape == (1, 17, 64, 48) and got[0, 0].abs().max() == 0
+    np.testing.assert_allclose(got[0, 5], 255 * want / want.max(), atol=0.01)
+
+
+class Fixed(torch.nn.Module):
+    """Answers the maps that it is given."""
+
+    size = SIZE
+
+    def __init__(self, coarse, fine):
+        super().__init__()
+        self.answer = coarse, fine
+
+    def forward(self, _):
+        return self.answer
+
+
+def test_the_loss_is_that_of_the_paper():
+    g = torch.Generator().manual_seed(0)
+    joints = torch.rand(2, 17, 2, generator=g) * torch.tensor(SIZE)
+    seen = torch.full((2, 17), 2.0)
+    seen[:, 3], seen[:, 4] = 1, 0
+    coarse = [torch.rand(2, 17, 64, 48, generator=g) * 9 for _ in range(4)]
+    fine = torch.rand(2, 17, 64, 48, generator=g) * torch.arange(17)[None, :, None, None]
+    batch = {"picture": torch.zeros(2), "joints": joints, "seen": seen}
+    got = cpn.cpn_loss(Fixed(coarse, fine), batch, (15, 11, 9, 7))
+    want = 0.0
+    for maps, cells in zip(coarse, (15, 11, 9, 7), strict=True):  # hidden joints are not GlobalNet's to find
+        want += float((maps - cpn.targets(joints, seen > 1, SIZE, cells)).square().mean()) / 2
+    each = (fine - cpn.targets(joints, seen > 0, SIZE, 7)).square().mean(dim=(2, 3))
+    each[:, 4] = 0  # nobody knows
+    for person in each:
+        want += float(sum(sorted(person.tolist())[-8:])) / 8 / 2  # the eight hardest
+    assert float(got) == pytest.approx(want, rel=1e-5)
+
+
+def test_a_new_network_answers_about_as_high_as_its_targets():
+    model = cpn.new_network("256x192").requires_grad_(False)
+    target = cpn.targets(torch.tensor([[100.0, 130.0]]).expand(1, 17, 2), torch.ones(1, 17) > 0, SIZE, 7)
+    head = model.refine_net.final_predict[2]
+    assert float(head.weight.mean()) == pytest.approx(float(target.std()), rel=0.02)
+    assert float(head.bias.mean()) == pytest.approx(float(target.mean()), rel=0.02)
+    assert float(model.global_net.predict[0][5].weight.mean()) > 1.5 * float(head.weight.mean())
+
+
+# Augmentation
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_pictures_and_joints_are_altered_alike(folder, mirror):
+    people = read_coco(folder)[0]
+    source = cpn.People(people, SIZE, cpn.CpnAugment((0.8, 1.2), 40, 1.0, float(mirror), 0.0))
+    batch = source.draw(6, torch.Generator().manual_seed(3))
+    again = source.draw(6, torch.Generator().manual_seed(3))
+    assert all(torch.equal(batch[k], again[k]) for k in batch)
+    assert batch["picture"].shape == (6, 3, 256, 192) and batch["seen"].shape == (6, 17)
+    seen = batch["seen"].numpy()
+    assert set(np.unique(seen)) == {0, 1, 2}
+    order = COCO17.flip_order if mirror else list(range(17))
+    assert (seen[:, order][:, 4] == 0).all() and (seen[:, order][:, 3] <= 1).all()
+    pixels = batch["picture"].numpy() * 255 + cpn.normalise(np.zeros((1, 1, 1, 3), np.uint8)) * -255
+    checked = 0
+    for k, j in zip(*np.nonzero(seen), strict=True):
+        x, y = np.floor(batch["joints"][k, j].numpy()).astype(int)
+        level = 90 + 9 * order[j]  # of the disc that this joint is
+        assert np.abs(pixels[k, :, y, x] - level).max() <= 2
+        checked += 1
+    assert checked > 60
+
+
+def test_joints_that_leave_the_picture_are_not_seen(folder):
+    person = read_coco(folder)[0][0]
+    source = cpn.People([person], SIZE, cpn.CpnAugment((0.4, 0.4), 0, 0, 0, 0))
+    batch = source.draw(1, torch.Generator().manual_seed(0))
+    inside = ((batch["joints"] >= 0) & (batch["joints"] < torch.tensor(SIZE))).all(dim=2)
+    assert 0 < int(inside.sum()) < 17 and not (batch["seen"][~inside] > 0).any()
+
+
+# Measuring
+
+
+def test_pck_is_by_the_torso():
+    joints = np.zeros((2, 17, 2), np.float32)
+    joints[:, cpn.HIP] = [60, 80]  # torso: 100 px
+    seen = np.full((2, 17), 2.0, np.float32)
+    seen[0, 0] = 0
+    seen[1, cpn.SHOULDER] = 0  # no torso
+    people = [Labelled(Path("x"), np.zeros(4, np.float32), j, s) for j, s in zip(joints, seen, strict=True)]
+    found = joints.copy()
+    found[:, 1, 0] += 21
+    found[:, 2, 1] += 19
+    errors = cpn.torso_errors(found, people)
+    assert np.isnan(errors[1]).all() and np.isnan(errors[0, 0])
+    assert errors[0, 1] == pytest.approx(0.21) and errors[0, 2] == pytest.approx(0.19)
+    assert cpn.pck(errors) == pytest.approx(15 / 16) and cpn.pck(errors, 0.1) == pytest.approx(14 / 16)
+
+
+def test_scores_are_calibrated_to_how_often_a_joint_is_right():
+    g = np.random.default_rng(0)
+    peaks = g.random((400, 17)).astype(np.float32)
+    right = g.random(peaks.shape) < 1 / (1 + np.exp(-(-3 + 6 * peaks)))
+    line = cpn.fit_calibration(peaks, np.where(right, 0.1, 0.5).astype(np.float32))
+    assert line == pytest.approx((-3, 6), abs=0.3)
+    assert (
+        cpn.fit_calibration(peaks, np.full_like(peaks, 0.1)) is None
+    )  # nothing wrong: nothing to learn from
+
+
+# A run
+
+
+class TinyCpn(torch.nn.Module):
+    """With CPN's input, answers and normalisation, small enough for a test."""
+
+    size = SIZE
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Conv2d(3, 17, 8, 4, padding=2), torch.nn.BatchNorm2d(17))
+
+    def forward(self, pictures):
+        maps = self.net(pictures)
+        return [maps] * 4, maps
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr(cpn, "new_network", lambda size: TinyCpn())
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(folder, tmp_path, tiny, monkeypatch):
+    whole = cpn.train_cpn(folder, tmp_path / "whole", config=TINY)
+    looks, find = [], cpn.find
+
+    def interrupted(*args, **kwargs):
+        looks.append(1)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+        return find(*args, **kwargs)
+
+    monkeypatch.setattr(cpn, "find", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cpn.train_cpn(folder, tmp_path / "parts", config=TINY)
+    assert not (tmp_path / "parts" / whole.name).exists()
+    parts = cpn.train_cpn(folder, tmp_path / "parts", config=TINY)
+    a, b = read_checkpoint(whole), read_checkpoint(parts)
+    assert whole.name == "cpn_256x192.pth.tar" and a.size == "256x192"
+    for name in a.state:
+        torch.testing.assert_close(a.state[name], b.state[name], rtol=0, atol=0)
+    assert a.state["net.1.running_var"].std() > 1e-3  # the averaged weights have statistics of their own
+    log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert [row["samples"] for row in log] == [8, 16, 24] and all(0 <= row["pck"] <= 1 for row in log)
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        cpn.train_cpn(folder, tmp_path / "parts", config=TINY, augment=cpn.CpnAugment(turn=1))
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        cpn.train_cpn(folder, tmp_path / "parts", config=replace(TINY, lr=1e-3))
+
+
+def test_nobody_with_a_torso_cannot_be_validated(folder, tmp_path, tiny):
+    def change(content):
+        for row in content["annotations"]:
+            row["keypoints"][3 * cpn.HIP + 2] = 0
+
+    edit(folder, change)
+    with pytest.raises(InputError, match="nobody to validate on has left shoulder and right hip"):
+        cpn.train_cpn(folder, tmp_path / "run", config=TINY)
+
+
+def test_a_trunk_may_come_from_elsewhere(tmp_path):
+    model = CPN().requires_grad_(False)
+    trunk = {k: torch.full_like(v, 0.5) for k, v in model.resnet.state_dict().items()}
+    torch.save(
+        {**trunk, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path / "r50.pth"
+    )
+    head = model.refine_net.final_predict[1].weight.clone()
+    cpn.load_trunk(model, tmp_path / "r50.pth")
+    assert float(model.resnet.layer4[2].conv3.weight.mean()) == 0.5
+    assert torch.equal(head, model.refine_net.final_predict[1].weight)
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(Exception, match=r"--pretrained .*other\.pth: not a ResNet-50"):
+        cpn.load_trunk(model, tmp_path / "other.pth")
+
+
+# The benchmark's labels
+
+
+def test_labels_of_another_detector_come_back_from_the_folder(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    import cpn_learns
+
+    frame = Frame(0, 0.0, np.zeros((240, 200, 3), np.uint8))
+    scores = np.full(17, 0.9, np.float32)
+    scores[7] = 0.1
+    pose = Pose2D(dots(3)[1], scores, "coco17", box=np.array([10, 10, 190, 230], np.float32))
+    label = cpn_learns.as_label(pose, frame)
+    assert label is not None and label[1].sum() == 16
+    assert (
+        cpn_learns.as_label(replace(pose, keypoints=pose.keypoints + 150), frame) is None
+    )  # out of the frame
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), frame.image)
+    person = {**cpn_learns.annotation(*label, 0.5, 4), "id": 0}
+    for name in ("train", "val"):
+        cpn_learns.write_annotations(tmp_path, name, [{"id": 4, "file_name": "a.png"}], [person])
+    (read,), _ = read_coco(tmp_path)
+    known = read.seen > 0
+    np.testing.assert_allclose(read.joints[known], pose.keypoints[known] / 2, atol=0.01)
+    np.testing.assert_allclose(read.box, pose.box / 2, atol=0.01)
+    assert not known[7] and known.sum() == 16

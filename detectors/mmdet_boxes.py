@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..skeleton.errors import InputError
 from .mmpose_model import find_config
-from .mmpose_shims import quiet, shimmed
+from .mmpose_shims import shimmed
 from .mmpose_weights import fetch, fill, read_checkpoint, sha256
 from .person_boxes import Boxes, tidy
 
@@ -46,12 +46,11 @@ class MMDetBoxes:
         if weights is None:
             if url is None:
                 raise InputError(f"{where}: a config needs its checkpoint: add --det-weights FILE")
-            weights = str(fetch(url, "--det-weights, or an .onnx detector with --det-model"))
+            weights = str(fetch(url, "--det-weights"))
         try:
             with shimmed():
                 self._apis = importlib.import_module("mmdet.apis")
-            with quiet():
-                self._network = self._apis.init_detector(str(config), None, device=device)
+            self._network = self._apis.init_detector(str(config), None, device=device)
         except Exception as error:  # a config is a program: it can raise anything
             raise InputError(
                 f"{where}: MMDetection cannot build it ({' '.join(str(error).split())[:200]})"
@@ -66,8 +65,7 @@ class MMDetBoxes:
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> Boxes:
         """(H, W, 3) BGR -> the people, the largest first."""
-        with quiet():
-            found = self._apis.inference_detector(self._network, image).pred_instances.cpu().numpy()
+        found = self._apis.inference_detector(self._network, image).pred_instances.cpu().numpy()
         mine = found.labels == self._label
         return tidy(found.bboxes[mine], found.scores[mine], image.shape[1], image.shape[0])
 

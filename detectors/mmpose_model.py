@@ -21,7 +21,7 @@ from ..skeleton.layouts import Layout
 from ..skeleton.poses import FloatArray
 from .crops import Crop
 from .decode import decode_heatmaps
-from .mmpose_shims import import_mmpose, quiet
+from .mmpose_shims import import_mmpose
 from .mmpose_weights import fetch, fill, read_checkpoint, sha256
 
 # Of a config's layouts the first all joints of which the network has.
@@ -84,6 +84,7 @@ class PoseModel:
             WeightsError: the weights are not there or do not fit.
         """
         config, url = find_config(name)
+        network, settings = build_network(config, f"--pose-model {name}")
         if weights is None:
             if url is None:
                 raise InputError(
@@ -93,7 +94,6 @@ class PoseModel:
         where = f"--pose-weights {weights}"
         state, meta = read_checkpoint(weights, where)
         self.weights = {Path(weights).name: sha256(weights)}
-        network, settings = build_network(config, f"--pose-model {name}")
         fill(network, state, where)
         self._network: Any = network.to(device).eval()
         info = dataset_info(settings, meta, f"--pose-model {name}")
@@ -183,14 +183,13 @@ def build_network(config: str | Path, where: str = "--pose-model") -> tuple[Any,
     import_mmpose()
     mmengine = importlib.import_module("mmengine")
     try:
-        with quiet():
-            settings = mmengine.Config.fromfile(config)
-            settings.model.setdefault("test_cfg", {})
-            settings.model.train_cfg = None
-            settings.model.backbone.init_cfg = None  # it would fetch weights to begin a training with
-            importlib.import_module("mmengine.registry").init_default_scope("mmpose")
-            network = importlib.import_module("mmpose.registry").MODELS.build(settings.model)
-            network = importlib.import_module("mmengine.model").revert_sync_batchnorm(network)
+        settings = mmengine.Config.fromfile(config)
+        settings.model.setdefault("test_cfg", {})
+        settings.model.train_cfg = None
+        settings.model.backbone.init_cfg = None  # it would fetch weights to begin a training with
+        importlib.import_module("mmengine.registry").init_default_scope("mmpose")
+        network = importlib.import_module("mmpose.registry").MODELS.build(settings.model)
+        network = importlib.import_module("mmengine.model").revert_sync_batchnorm(network)
     except Exception as error:  # a config is a program: it can raise anything
         raise InputError(f"{where}: MMPose cannot build it ({_reason(error)})") from error
     kind = type(network).__name__
@@ -238,8 +237,7 @@ def dataset_info(settings: Any, meta: Mapping[str, Any], where: str) -> dict[str
     if not isinstance(told, Mapping) or "keypoint_id2name" not in told:
         utils = importlib.import_module("mmpose.datasets.datasets.utils")
         try:
-            with quiet():
-                told = utils.parse_pose_metainfo(_dataset(settings))
+            told = utils.parse_pose_metainfo(_dataset(settings))
         except Exception as error:  # of a config, or of a file that it names
             raise InputError(f"{where}: its data set does not tell the joints ({_reason(error)})") from error
     names = [str(told["keypoint_id2name"][k]) for k in range(int(told["num_keypoints"]))]

@@ -21,6 +21,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NoReturn
 
+import torch
+from torch import Tensor
+
 from ..skeleton.errors import InputError
 
 
@@ -43,42 +46,37 @@ class _Missing(ModuleType):
 
 
 def stand_ins() -> dict[str, ModuleType]:
-    """Module name -> stand-in, for those that are not installed. Raises ImportError where there is no mmcv at all."""
+    """Module name -> stand-in, for those that are not installed."""
     found: dict[str, ModuleType] = {}
     for package, part in (("torchvision", "transforms"), ("mmdet", "utils")):
         if importlib.util.find_spec(package) is None:
             for name in (package, f"{package}.{part}"):
                 found[name] = _Missing(name, f"the network needs {package}, which is not installed")
-    if importlib.util.find_spec("mmcv") is None:
-        raise ImportError("No module named 'mmcv'")
-    if importlib.util.find_spec("mmcv._ext") is None:
+    if importlib.util.find_spec("mmcv") is not None and importlib.util.find_spec("mmcv._ext") is None:
         ext = _Missing("mmcv._ext", "mmcv-lite lacks this operator; the network needs full mmcv")
         ext.__dict__["nms"] = nms
         found["mmcv._ext"] = ext
     return found
 
 
-def nms(bboxes: Any, scores: Any, *, iou_threshold: float, offset: int) -> Any:
+def nms(bboxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> Tensor:
     """mmcv's operator: boxes (n, 4) x0, y0, x1, y1 and scores (n,) -> indices to keep, the best score first.
 
     Args:
         iou_threshold: boxes that overlap a kept one by more are dropped.
         offset: added to widths and heights; 1 where corners are whole pixels.
     """
-    order = scores.argsort(descending=True, stable=True)
-    x0, y0, x1, y1 = bboxes[order].unbind(dim=1)  # (n,) each
-    areas = (x1 - x0 + offset) * (y1 - y0 + offset)
-    dropped = areas != areas  # nobody yet
-    kept = []
-    for k in range(len(order)):
-        if dropped[k]:
-            continue
-        kept.append(k)
-        width = (x1.minimum(x1[k]) - x0.maximum(x0[k]) + offset).clamp(min=0)
-        height = (y1.minimum(y1[k]) - y0.maximum(y0[k]) + offset).clamp(min=0)
-        shared = width * height
-        dropped |= shared / (areas + areas[k] - shared) > iou_threshold
-    return order[kept]
+    left = scores.argsort(descending=True, stable=True)  # (m,), the best first
+    areas = (bboxes[:, 2] - bboxes[:, 0] + offset) * (bboxes[:, 3] - bboxes[:, 1] + offset)  # (n,)
+    kept = [left[:0]]
+    while len(left):
+        best, rest = left[:1], left[1:]
+        kept.append(best)
+        low = bboxes[rest, :2].maximum(bboxes[best, :2])  # (m, 2)
+        high = bboxes[rest, 2:].minimum(bboxes[best, 2:])
+        shared = (high - low + offset).clamp(min=0).prod(dim=1)
+        left = rest[shared / (areas[rest] + areas[best] - shared) <= iou_threshold]
+    return torch.cat(kept)
 
 
 @contextlib.contextmanager
@@ -87,26 +85,28 @@ def shimmed() -> Iterator[None]:
     found = {name: module for name, module in stand_ins().items() if name not in sys.modules}
     sys.modules.update(found)
     try:
-        with quiet():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about their syntax, when they are compiled
             yield
     finally:
         for name in found:
             sys.modules.pop(name, None)
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without OpenMMLab's warnings, of packages that are not installed or have grown old: nobody can mend them."""
+def silence() -> None:
+    """No warnings of OpenMMLab's code, of packages that are not installed or have grown old: nobody can mend them."""
+    warnings.filterwarnings("ignore", module=r"(mmpose|mmdet|mmcv|mmengine)\b")
     importlib.import_module("mmengine.logging").MMLogger.get_current_instance().setLevel("ERROR")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def import_mmpose() -> ModuleType:
     """The package, its networks and data sets registered. Raises ImportError where something is not installed."""
+    for name in ("mmpose", "mmengine", "mmcv"):
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f"No module named {name!r}")
     with shimmed():
         package = importlib.import_module("mmpose")
         for part in ("models", "datasets", "structures"):
             importlib.import_module(f"mmpose.{part}")
+    silence()
     return package

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,10 +40,6 @@ _HUSKS = (
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
     "datetime.datetime",
-)
-_CONVERT = (
-    "python -c \"import torch; c = torch.load({old!r}, weights_only=False, map_location='cpu'); "
-    "torch.save({{'state_dict': c['state_dict'], 'meta': {{}}}}, {new!r})\""
 )
 
 
@@ -87,11 +84,20 @@ def _why(path: Path, error: Exception) -> str:
     if not pickled or not isinstance(error, pickle.UnpicklingError):
         return "it is no PyTorch checkpoint, or damaged; is it a whole .pth file?"
     name = re.search(r"GLOBAL ([\w.]+)", str(error))
-    new = path.with_name(path.name.split(".")[0] + "_weights.pth")
     return (
         f"refused: it holds {name[1] if name else 'more than weights'}, and reading that could run code of whoever "
-        f"made the file; if you trust them, convert it once: {_CONVERT.format(old=str(path), new=str(new))}"
+        f"made the file; if you trust them, convert it once: {conversion(path)}"
     )
+
+
+def conversion(path: Path) -> str:
+    """The command that writes a file's weights, and nothing else, to a new file. It does run what is in the old."""
+    new = path.with_name(path.name.split(".")[0] + "_weights.pth")
+    code = (
+        f"import torch; c = torch.load({str(path)!r}, weights_only=False, map_location='cpu'); "
+        f"torch.save({{'state_dict': c.get('state_dict', c), 'meta': {{}}}}, {str(new)!r})"
+    )
+    return f"python -c {shlex.quote(code)}" if set(code) & set('"$`') else f'python -c "{code}"'
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
@@ -132,7 +138,7 @@ def fetch(url: str, flag: str) -> Path:
         torch.hub.download_url_to_file(url, str(path), digits[1] if digits else None, progress=False)
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError; RuntimeError: other bytes
         raise WeightsError(
-            f"cannot fetch {url} ({_short(error)}); fetch it where there is a network, and name the file with {flag}"
+            f"cannot fetch {url} ({_short(error)}); fetch it where there is a network, and add {flag} FILE"
         ) from error
     return path
 

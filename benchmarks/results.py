@@ -35,6 +35,8 @@ def commands(data: str, videos: str) -> dict[str, list[str]]:
             bandai = f"{data}/mocap17_bandai.npz"
             out[f"bandai_{cameras}_{kind}"] = ["posefix", "eval", "--data", bandai, *view]
     python = ["python"]
+    trust = ["benchmarks/uncertainty.py", "--data", data, "--picture", "docs/pictures/reliability.png"]
+    out["uncertainty"] = [*python, *trust]
     out["real_video"] = [*python, "benchmarks/real_video.py", "--videos", videos, "--oracle-2d"]
     out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4"]
     out["memory"] = [*python, "benchmarks/memory.py", "--video", f"{videos}/one_by_one_a.mp4"]
@@ -150,8 +152,42 @@ def memory_table(report: dict[str, Any]) -> str:
     return "\n".join(["| clip | peak memory, MiB |", "| --- | ---: |", *rows, ratio])
 
 
+def uncertainty_table(report: dict[str, Any]) -> str:
+    """Coverage, rank correlation and std, and below it the coverage joint by joint; a section of its own."""
+    titles = {"det": "simulated detector", "gt": "exact 2D", "hidden": "detector, joints hidden at random"}
+    lines = [
+        "## Uncertainty\n",
+        "How many joints lie within the intervals that [`J_std`](uncertainty.md) states, in-domain, lab cameras, mean",
+        "of both files, Hip left out; and the rank correlation of `J_std` and error over all joints and frames.\n",
+        "| | within 50 % | within 80 % | within 95 % | 80 %, by joint | rank correlation | mean `J_std`, mm |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for name, figures in report["sets"].items():
+        shares = " | ".join(f"{100 * v:.1f}" for v in figures["coverage"].values())
+        joints = figures["coverage_80_per_joint"].values()
+        std = f"{figures['mean_std_mm']:.0f}"
+        if "hidden" in figures:
+            observed, hidden = (figures[k]["mean_std_mm"] for k in ("observed", "hidden"))
+            std = f"{observed:.0f} seen, {hidden:.0f} hidden"
+        lines.append(
+            f"| {titles[name]} | {shares} | {100 * min(joints):.1f} to {100 * max(joints):.1f} | "
+            f"{figures['rank_correlation']:.3f} | {std} |"
+        )
+    per_joint = report["sets"]["det"]["coverage_80_per_joint"]
+    lines += [
+        "\nWithin the 80 % interval, simulated detector, in per cent:\n",
+        f"| {' | '.join(per_joint)} |",
+    ]
+    lines += [
+        "|" + " ---: |" * len(per_joint),
+        f"| {' | '.join(f'{100 * v:.1f}' for v in per_joint.values())} |",
+    ]
+    return "\n".join([*lines, "\n![coverage, and std against error](pictures/reliability.png)"])
+
+
 TABLES = {
     "protocol": protocol_table, "real_video": video_table, "speed": speed_table, "memory": memory_table,
+    "uncertainty": uncertainty_table,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ def figures(error: Floats, std: Floats, observed: npt.NDArray[np.bool_]) -> dict
             joint: covered(ratio[:, j], 0.8) for j, joint in enumerate(H36M17.joints[1:])
         },
         "rank_correlation": float(np.asarray(spearmanr(std.ravel(), error.ravel()))[0]),
+        "mean_std_mm": 1e3 * float(std.mean()),
+        "mean_error_mm": 1e3 * float(error.mean()),
         "curve": [covered(ratio, level) for level in CURVE],
         "bins": {
             "std_mm": [1e3 * rms(std[bins == b]) for b in range(BINS)],

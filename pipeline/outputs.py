@@ -34,6 +34,11 @@ class OutputPaths:
         return self.csv_3d.parent
 
     @property
+    def view(self) -> Path:
+        """The page that `posefix view` may have made of an earlier run."""
+        return self.csv_3d.with_name(f"{self.csv_3d.name.removesuffix('_3d.csv')}_view.html")
+
+    @property
     def existing(self) -> list[Path]:
         """Those of the files that are there."""
         return [path for path in (self.video, self.csv_3d, self.csv_2d, self.run_json) if path.exists()]
@@ -57,8 +62,8 @@ class OutputPaths:
         try:
             for path in self.existing:
                 path.open("r+b").close()
-            # An old record or video beside new CSVs would say what is not so, all the more after a kill.
-            for path in [self.run_json] if render else [self.run_json, self.video]:
+            # An old record, page or video beside new CSVs would say what is not so, all the more after a kill.
+            for path in [self.run_json, self.view] if render else [self.run_json, self.view, self.video]:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(path, error) from error

@@ -50,7 +50,7 @@ def person_at(frame: int, number: int) -> Person:
         return Person(0, "missing")
     joints = pose_at(frame, number)
     std = np.full(17, 0.02 + 0.01 * number, np.float32)
-    pixels = joints[:, :2] * 60 + (40 + 45 * number, 70)
+    pixels = joints[:, :2] * 60 + (40 + 45 * (number > 0), 70)
     if frame in HIDDEN[1] and number == 0:
         joints[index(HIDDEN[0])] = np.nan
         pixels[index(HIDDEN[0])] = np.nan

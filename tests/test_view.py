@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from made_run import HIDDEN, INTERPOLATED, MISSING, index, make_run, pose_at, standing
 from posefix.pipeline.cli import call
+from posefix.pipeline.outputs import OutputPaths
 from posefix.skeleton.layouts import H36M17
 from posefix.viewer import ANGLES, angles, find_run, read_motion, speeds, write_page
 
@@ -244,6 +245,13 @@ def test_opens_the_page_only_when_wanted(tmp_path, monkeypatch):
     assert opened == []
     assert call(["view", str(folder / "clip_3d.csv"), "-o", str(tmp_path / "p.html")]) == 0
     assert opened == [(tmp_path / "p.html").as_uri()]
+
+
+def test_a_new_run_takes_the_old_page_away(tmp_path):
+    folder = make_run(tmp_path / "run", video=False)
+    view(folder)
+    OutputPaths.of("clip", folder).prepare(render=True)
+    assert not list(folder.glob("*.html")) and (folder / "clip_3d.csv").is_file()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there a screen may be missing")

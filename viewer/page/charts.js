@@ -33,7 +33,7 @@ class Charts {
       side: SIDES[j], value: (row) => value(row * JOINTS + j), spread: (row) => spread(row * JOINTS + j) }));
     const axes = [["x (right)", 1], ["y (down)", -1], ["z (away)", 1]];
     return [
-      ...axes.map(([title, dir], k) => ({ title, unit: " m", digits: 3, dir,
+      ...axes.map(([title, dir], k) => ({ title, unit: " m", digits: 2, dir,
         curves: curves((at) => person.joints[3 * at + k], (at) => person.std[at]) })),
       { title: "speed", unit: " m/s", digits: 2, floor: 0,
         curves: curves((at) => person.speed[at], () => NaN) },

@@ -134,8 +134,11 @@ class Picture {
     const box = [Math.min(...x) - edge, Math.min(...y) - edge, Math.max(...x) + edge, Math.max(...y) + edge];
     pen.strokeStyle = pen.fillStyle = chosen ? "#ffffff" : "rgba(255,255,255,.45)";
     pen.lineWidth = chosen ? 2.5 : 1;
+    pen.shadowColor = "rgba(0,0,0,.8)";  // seen on light pictures, too
+    pen.shadowBlur = 4;
     pen.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
     pen.font = `600 ${Math.max(12, this.overlay.height / 30)}px system-ui, sans-serif`;
     pen.fillText(`#${id}`, box[0] + 2, Math.max(box[1] - 5, this.overlay.height / 28));
+    pen.shadowBlur = 0;
   }
 }

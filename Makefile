@@ -1,5 +1,6 @@
 # make run VIDEO=clip.mp4      environment, installation and posefix in one command
 # make test                    everything the tests need, then the tests
+# make test-mmpose             the same for MMPose, which the tests do without: it goes into the environment
 #
 # Variables: VIDEO (file, glob, folder, camera index or URL), ARGS (more options for posefix),
 #            PYTHON (an interpreter, 3.10 to 3.12), VENV (where the environment goes).
@@ -13,11 +14,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 SAMPLE := sample/sample.mp4
 
-.PHONY: run install test lint clean help
+.PHONY: run install test test-mmpose lint clean help
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 
 ifeq ($(strip $(VIDEO)),)
 run: $(SAMPLE)
@@ -34,6 +35,11 @@ install: $(VENV)/.posefix
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# Holds setuptools below 81, so it comes after the other tests.
+test-mmpose: $(VENV)/.test
+	$(BIN)/posefix install-mmpose --mmdet
+	$(BIN)/python -m pytest tests/test_mmpose.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -103,7 +103,7 @@ train = App(
 app.command(train)
 train.command("posefix.training.cli:train_lifter", name="lifter", help="Train the 2D-to-3D lifter.")
 train.command("posefix.training.cli:train_refiner", name="refiner", help="Train the diffusion refiner.")
-train.command("posefix.training.cpn_cli:train_cpn", name="cpn", help="Train CPN, a 2D detector, on COCO keypoints.")
+train.command("posefix.training.cpn_cli:train_cpn", name="cpn", help="Train CPN, a 2D detector.")
 train.command(
     "posefix.training.calibrate:train_calibration",
     name="calibration",

@@ -370,6 +370,38 @@ def test_the_command_calibrates_weights_that_had_none(weights, data, capsys):
     assert load_spread(weights / SOURCE) == first
 
 
+def test_the_command_of_the_documentation_is_there():
+    from posefix.pipeline.cli import app
+
+    page = (Path(__file__).resolve().parents[1] / "docs" / "uncertainty.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("posefix train calibration ")]
+    _, bound, _ = app.parse_args(line.split()[1:], exit_on_error=False, print_error=False)
+    assert bound.arguments == {"data": Path("DATA"), "weights": Path("weights")}
+    for level, factor in ((0.5, "0.74"), (0.8, "1.16"), (0.95, "1.80")):
+        assert f"| {100 * level:.0f} % | {factor} `J_std` |" in page and f"{interval(level):.2f}" == factor
+
+
+def test_the_results_have_its_section_where_it_was_measured(monkeypatch, tmp_path):
+    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    import results
+    import uncertainty
+
+    assert "<!-- uncertainty -->" in (folder / "results" / "page.md").read_text(encoding="utf-8")
+    rng = np.random.default_rng(2)
+    std, observed = rng.uniform(0.02, 0.2, (200, 16)), np.ones((200, 16), bool)
+    whole = uncertainty.figures(student(rng, std), std, observed)
+    observed[:, 2] = False
+    part = uncertainty.figures(student(rng, std), std, observed)
+    report = {"sets": {"det": whole, "gt": whole, "hidden": part}}
+    text = results.uncertainty_table(report)
+    assert text.startswith("## Uncertainty") and "| LWrist |" in text
+    assert f"| {100 * whole['coverage']['0.8']:.1f} | {100 * whole['coverage']['0.95']:.1f} |" in text
+    assert f"{part['observed']['mean_std_mm']:.0f} seen, {part['hidden']['mean_std_mm']:.0f} hidden" in text
+    uncertainty.draw(report, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
 def test_the_benchmark_tells_a_good_std_from_a_bad_one(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
     import uncertainty

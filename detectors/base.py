@@ -68,6 +68,7 @@ class _Entry:
     attribute: str
     install: str  # the command that installs what the module needs
     options: tuple[str, ...] = ()  # of DetectorOptions, those that it takes
+    one_person: bool = False  # it never finds more
 
 
 _REGISTRY: dict[str, _Entry] = {
@@ -78,7 +79,10 @@ _REGISTRY: dict[str, _Entry] = {
         ("pose_model", "pose_weights", "det_model"),
     ),
     "mediapipe": _Entry(
-        "posefix.detectors.mediapipe_detector", "MediaPipeDetector", "pip install mediapipe==0.10.14"
+        "posefix.detectors.mediapipe_detector",
+        "MediaPipeDetector",
+        "pip install mediapipe==0.10.14",
+        one_person=True,
     ),
     "mmpose": _Entry(
         "posefix.detectors.mmpose_detector",
@@ -141,3 +145,9 @@ def find_detector(name: str) -> _Entry:
     if name not in _REGISTRY:
         raise InputError(f"unknown detector {name!r}; choose from: {', '.join(detector_names())}")
     return _REGISTRY[name]
+
+
+def sees_one(name: str, options: DetectorOptions) -> bool:
+    """Whether the detector finds one person at most, as those do whose person detector is not given."""
+    entry = find_detector(name)
+    return entry.one_person or ("det_model" in entry.options and options.det_model is None)

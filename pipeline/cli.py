@@ -103,12 +103,12 @@ train = App(
 app.command(train)
 train.command("posefix.training.cli:train_lifter", name="lifter", help="Train the 2D-to-3D lifter.")
 train.command("posefix.training.cli:train_refiner", name="refiner", help="Train the diffusion refiner.")
-train.command("posefix.training.cpn_cli:train_cpn", name="cpn", help="Train CPN, a 2D detector.")
 train.command(
     "posefix.training.calibrate:train_calibration",
     name="calibration",
     help="Fit the uncertainty of weights that are there already.",
 )
+train.command("posefix.training.cpn_cli:train_cpn", name="cpn", help="Train CPN, a 2D detector.")
 train.command(
     "posefix.training.cli:train_lifter", name="graformer", help="The lifter alone, as a system to compare."
 )
@@ -166,6 +166,7 @@ def run(
     pose_preset: str | None = None,
     pose_weights: str | None = None,
     det_weights: str | None = None,
+    person: str = _DEFAULT.person,
     device: DeviceName = _DEFAULT.device,
     steps: int = _DEFAULT.steps,
     hypotheses: int = _DEFAULT.hypotheses,
@@ -203,6 +204,8 @@ def run(
         Weights of CPN or of MMPose's config: a .pth.tar or .pth file.
     det_weights
         Weights of MMDetection's config: a .pth file.
+    person
+        Who of several people: all, largest, or their numbers, e.g. 0,2; they count from 0 by first appearance.
     device
         Where the networks run; auto takes the fastest there is.
     steps
@@ -243,6 +246,7 @@ def run(
         pose_preset=pose_preset,
         pose_weights=pose_weights,
         det_weights=det_weights,
+        person=person,
         device=device,
         steps=steps,
         hypotheses=hypotheses,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +17,33 @@ from ..skeleton.poses import FloatArray
 
 #: The stature, metres, that the shipped weights take people for; `height_m` scales from it.
 TRAINED_HEIGHT_M = 1.75
+MAX_THREADS = 8
 _RHIP, _LHIP = H36M17.joints.index("RHip"), H36M17.joints.index("LHip")
+
+#: number of a pose, its keypoints with a Hip, and what of it is there; see `with_root`
+Rooted = tuple[int, FloatArray, np.ndarray]
+Poses = Sequence[Pose2D]
+Keys = Sequence[tuple[int, int]]
 
 
 class PoseEstimator:
     """Lifts and refines poses of the Human3.6M-17 layout.
 
     Poses are computed independently of each other, so how they are batched does not change a number.
+
+    Args:
+        threads: batches computed side by side where frames have several people: one for each person at most, as
+            the other cores are the detector's and the encoder's.
     """
 
-    def __init__(self, lifter: Lifter, refiner: Refiner | None, height_m: float, batch_size: int):
+    def __init__(
+        self, lifter: Lifter, refiner: Refiner | None, height_m: float, batch_size: int, threads: int = 1
+    ) -> None:
         self.lifter: Lifter | None = lifter
         self.refiner = refiner
         self.scale, self.batch_size = np.float32(height_m / TRAINED_HEIGHT_M), batch_size
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
         self.weights: dict[str, str] = {**lifter.weights, **(refiner.weights if refiner else {})}
 
     @classmethod
@@ -44,12 +61,12 @@ class PoseEstimator:
         Raises:
             WeightsError: a weights file is missing or damaged.
         """
-        # One thread each: in the pipeline the other cores are the detector's and the encoder's.
+        # One thread a network: in the pipeline the other cores are the detector's and the encoder's.
         lifter = Lifter.load(device, weights, threads=1)
         refiner = Refiner.load(device, steps, hypotheses, seed, weights, threads=1) if refine else None
-        return cls(lifter, refiner, height_m, batch_size)
+        return cls(lifter, refiner, height_m, batch_size, usable_cores() if device == "cpu" else 1)
 
-    def __call__(self, poses: Sequence[Pose2D], keys: Sequence[tuple[int, int]]) -> list[Pose3D | None]:
+    def __call__(self, poses: Poses, keys: Keys) -> list[Pose3D | None]:
         """3D poses in the order given.
 
         Args:
@@ -65,19 +82,34 @@ class PoseEstimator:
         out: list[Pose3D | None] = [None] * len(poses)
         rooted = [(i, *with_root(p.keypoints)) for i, p in enumerate(poses)]
         usable = [row for row in rooted if row[2][0]]
-        for begin in range(0, len(usable), self.batch_size):
-            rows = usable[begin : begin + self.batch_size]
-            points = np.stack([row[1] for row in rows])
-            seen = np.stack([row[2] for row in rows])
-            names = [keys[row[0]] for row in rows]
-            joints = self.first(points, seen, names)
-            std = np.full(seen.shape, np.nan, np.float32)
-            if self.refiner:
-                scores = np.stack([poses[row[0]].scores for row in rows])
-                joints, std = self.refiner(points, seen, joints, names, scores)
-            for (i, _, mask), pose, spread in zip(rows, joints * self.scale, std * self.scale, strict=True):
-                out[i] = Pose3D(np.where(mask[:, None], pose, np.nan), np.where(mask, spread, np.nan))
+        people = max(Counter(keys[row[0]][0] for row in usable).values(), default=1)
+        parts = max(1, min(self.threads, people))
+        size = min(self.batch_size, -(-len(usable) // parts) or 1)
+        batches = [usable[begin : begin + size] for begin in range(0, len(usable), size)]
+        for batch, found in zip(batches, self._all(batches, poses, keys, parts), strict=True):
+            for row, pose in zip(batch, found, strict=True):
+                out[row[0]] = pose
         return out
+
+    def _all(self, batches: list[list[Rooted]], poses: Poses, keys: Keys, parts: int) -> list[list[Pose3D]]:
+        if parts == 1 or len(batches) == 1:
+            return [self._batch(batch, poses, keys) for batch in batches]
+        self._pool = self._pool or ThreadPoolExecutor(self.threads)
+        return list(self._pool.map(lambda batch: self._batch(batch, poses, keys), batches))
+
+    def _batch(self, rows: list[Rooted], poses: Poses, keys: Keys) -> list[Pose3D]:
+        points = np.stack([row[1] for row in rows])
+        seen = np.stack([row[2] for row in rows])
+        names = [keys[row[0]] for row in rows]
+        joints = self.first(points, seen, names)
+        std = np.full(seen.shape, np.nan, np.float32)
+        if self.refiner:
+            scores = np.stack([poses[row[0]].scores for row in rows])
+            joints, std = self.refiner(points, seen, joints, names, scores)
+        return [
+            Pose3D(np.where(mask[:, None], pose, np.nan), np.where(mask, spread, np.nan))
+            for mask, pose, spread in zip(seen, joints * self.scale, std * self.scale, strict=True)
+        ]
 
     def first(self, points: FloatArray, seen: np.ndarray, keys: list[tuple[int, int]]) -> FloatArray:
         """The 3D that is refined: (n, 17, 2) px, (n, 17) bool -> (n, 17, 3) metres of a TRAINED_HEIGHT_M person."""
@@ -86,7 +118,19 @@ class PoseEstimator:
 
     def close(self) -> None:
         """Frees the networks."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._pool = None
         self.lifter = self.refiner = None
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, at most MAX_THREADS."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        count = os.cpu_count() or 1
+    return min(count, MAX_THREADS)
 
 
 def with_root(keypoints: FloatArray) -> tuple[FloatArray, np.ndarray]:

@@ -53,8 +53,8 @@ class _Sight:
         """What counts as seen of a detection."""
         if pose is None:
             return cls.absent()
-        seen = (pose.scores >= HIDDEN_BELOW) & np.isfinite(pose.keypoints).all(axis=1)
-        if seen[list(CORE)].sum() < MIN_CORE:
+        seen = seen_joints(pose)
+        if not is_somebody(pose):
             return cls.absent()
         return cls(True, np.where(seen[:, None], pose.keypoints, np.nan), pose.scores.copy(), pose.box)
 
@@ -82,6 +82,7 @@ class _Track:
     gap_start: np.ndarray = field(default_factory=lambda: np.full(_JOINTS, np.nan))  # seconds; NaN: no gap
     gap_number: np.ndarray = field(default_factory=lambda: np.zeros(_JOINTS, np.int64))
     last_box: tuple[_Slot, FloatArray] | None = None
+    last_s: float = np.inf  # seconds; of the last sight
 
 
 class GapFiller:
@@ -89,10 +90,14 @@ class GapFiller:
 
     Args:
         first_index: frames from here on get a row, also when the first ones cannot be decoded.
-        people: ids that have a row from the first frame on; others from their first detection on.
+        people: ids that have a row in every frame; others from their first detection on.
+        forget_s: others have rows until so long after their last detection, seconds; None: to the end.
     """
 
-    def __init__(self, first_index: int | None = None, people: tuple[int, ...] = (0,)) -> None:
+    def __init__(
+        self, first_index: int | None = None, people: tuple[int, ...] = (0,), forget_s: float | None = None
+    ) -> None:
+        self._always, self._forget_s = people, np.inf if forget_s is None else forget_s
         self._tracks = {person: _Track() for person in people}
         self._held: deque[_Slot] = deque()
         self._count = 0
@@ -115,8 +120,10 @@ class GapFiller:
 
     def cut(self) -> list[FramePoses]:
         """The picture changes altogether: no gap is bridged across this point. Returns all rows held."""
-        self._tracks = {person: _Track() for person in self._tracks}
-        return [self._release() for _ in range(len(self._held))]
+        kept = self._tracks if self._forget_s == np.inf else self._always
+        rows = [self._release() for _ in range(len(self._held))]
+        self._tracks = {person: _Track() for person in kept}
+        return rows
 
     def finish(self) -> list[FramePoses]:
         """No more frames. Returns all rows held."""
@@ -135,7 +142,10 @@ class GapFiller:
         sights = {person: _Sight.of(pose) for person, pose in people.items()}
         for person, sight in sights.items():
             if sight.present:
-                self._tracks.setdefault(person, _Track())
+                self._tracks.setdefault(person, _Track()).last_s = time_s
+        for person, track in list(self._tracks.items()):
+            if time_s - track.last_s > self._forget_s and person not in self._always:
+                del self._tracks[person]
         slot = _Slot(self._count, index, time_s, {p: sights.get(p) or _Sight.absent() for p in self._tracks})
         self._count += 1
         self._held.append(slot)
@@ -197,7 +207,9 @@ class GapFiller:
     def _decided(self, slot: _Slot, now: _Slot) -> bool:
         """Whether no later sight can change this frame."""
         for person, sight in slot.sights.items():
-            track = self._tracks[person]
+            track = self._tracks.get(person)
+            if track is None:  # given up since
+                continue
             began = track.gap_number <= slot.number
             if (~sight.seen & began & self._open(track, now)).any():
                 return False
@@ -207,6 +219,16 @@ class GapFiller:
         slot = self._held.popleft()
         people = (_as_person(person, sight) for person, sight in sorted(slot.sights.items()))
         return FramePoses(slot.index, slot.time_s, tuple(people))
+
+
+def seen_joints(pose: Pose2D) -> np.ndarray:
+    """(17,) bool: joints of a Human3.6M-17 pose that are not hidden."""
+    return (pose.scores >= HIDDEN_BELOW) & np.isfinite(pose.keypoints).all(axis=1)
+
+
+def is_somebody(pose: Pose2D) -> bool:
+    """Whether enough is seen for a person to be there."""
+    return bool(seen_joints(pose)[list(CORE)].sum() >= MIN_CORE)
 
 
 def _as_person(person: int, sight: _Sight) -> Person:

@@ -45,6 +45,10 @@ def make_record(
         "detector": {"name": detector.name, "layout": detector.layout, "device": detector.device},
         "weights_sha256": {**weights, **detector.weights},
         "frames": {name: getattr(summary, name) for name in counts},
+        "people": {
+            "count": len(summary.people),
+            "rows": {str(n): dict(sorted(rows.items())) for n, rows in sorted(summary.people.items())},
+        },
         "interrupted": summary.signal is not None,
         "ended_early": summary.ended_early,
         "error": summary.error,

@@ -23,11 +23,12 @@ from .estimate import TRAINED_HEIGHT_M, PoseEstimator
 from .interrupt import Interrupt
 from .keypoint_files import FORMATS, KeypointClip, ReadOptions, read_keypoints
 from .keypoint_files.joints import NOMINAL_SIZE, layout_name
-from .keypoint_files.people import one_person
+from .keypoint_files.people import named, numbers, wanted
 from .outputs import OutputPaths
+from .people import Detected, Named, RowMaker, Timed, rows_of
 from .reader import IMAGE_FPS, FrameReader, SourceInfo, open_source
-from .run import Estimator, Frames, RunSummary, Timed, Watcher, run_frames
-from .settings import Settings
+from .run import Estimator, Frames, RunSummary, Watcher, run_frames
+from .settings import Settings, parse_person
 
 #: Thighs, shins, upper arms and forearms together, metres, as the lifter makes people (2.61 to 2.73 in three clips).
 TRAINED_LIMBS_M = 2.66
@@ -45,7 +46,6 @@ class RefineSettings(Settings):
         detector: "file"; nothing is detected.
         height: metres; None: 1.75 for 2D, the file's own size for 3D.
         format: of the file; None: recognised. layout: of its joints; None: recognised.
-        person: number of the person to keep; None: whoever is there in most frames.
         video: the clip that the keypoints are of, to draw on; None: nothing is drawn.
         lift: do not use the file's 3D where there is 2D of a picture.
         size: width and height of the picture, for normalised coordinates.
@@ -60,7 +60,6 @@ class RefineSettings(Settings):
     render: bool = False
     format: str | None = None
     layout: str | None = None
-    person: int | None = None
     video: str | None = None
     lift: bool = False
     size: tuple[int, int] | None = None
@@ -68,8 +67,9 @@ class RefineSettings(Settings):
 
     def __post_init__(self) -> None:
         common = {f.name: getattr(self, f.name) for f in fields(Settings)}
-        common |= {"detector": Settings.detector, "height": self.height or Settings.height}
+        common |= {"detector": Settings.detector, "height": self.height or Settings.height, "person": "all"}
         Settings(**common)  # its checks
+        parse_person(self.person)
         if self.height is not None and self.height <= 0:
             raise InputError(f"--height {self.height}: expected metres, e.g. 1.75")
         if self.format is not None and self.format not in FORMATS:
@@ -111,7 +111,7 @@ def refine_file(
         video = stack.enter_context(open_source(settings.video)) if settings.video is not None else None
         size = settings.size or ((video.info.width, video.info.height) if video else None)
         clip = read_keypoints(path, ReadOptions(settings.layout, size), settings.format)
-        clip = one_person(_checked(clip, path, video), settings.person)
+        clip = wanted(named(_checked(clip, path, video)), settings.person)
         clip = without_3d(clip, path) if settings.lift else clip
         for line in clip.warnings:
             warn(line)
@@ -126,7 +126,11 @@ def refine_file(
             _.callback(estimator.close)
             return estimator, FileDetector(clip)
 
-        rows = None if clip.rows is None else ready_rows(clip.rows, settings.fps is not None)
+        rows = (
+            ready_rows(clip.rows, settings.fps is not None)
+            if clip.rows
+            else rows_of_file(clip, settings.person)
+        )
         return run_frames(frames, settings, folder, load, rows=rows, watcher=watcher, interrupt=interrupt)
 
 
@@ -247,7 +251,7 @@ class FileDetector:
         self._frames = clip.frames
 
     def detect(self, frame: Frame) -> list[Pose2D]:
-        """The person of this frame; see `detectors.Detector`."""
+        """The people of this frame; see `detectors.Detector`."""
         return [Pose2D(s.keypoints, s.scores, self.layout) for s in self._frames.get(frame.index, [])]
 
     def close(self) -> None:
@@ -274,7 +278,7 @@ class GivenEstimator(PoseEstimator):
         assert isinstance(estimator, cls)
         scale = np.float32(TRAINED_HEIGHT_M / own_height(clip))
         estimator.given = {
-            (number, 0 if clip.rows is None else sight.id or 0): sight.joints * scale
+            (number, sight.id or 0): sight.joints * scale
             for number, people in clip.frames.items()
             for sight in people
             if sight.joints is not None
@@ -313,12 +317,23 @@ def own_height(clip: KeypointClip) -> float:
     return height
 
 
-def ready_rows(
-    rows: Mapping[int, FramePoses], retimed: bool = False
-) -> Callable[[Iterable, int | None], Iterator[Timed]]:
-    """Rows that are decided already, in the place of `run.bridge_gaps`; `retimed`: with the frames' times."""
+def rows_of_file(clip: KeypointClip, person: str) -> RowMaker:
+    """Rows of people who have numbers; the only one of a file, and those whom `--person` numbers, in every frame."""
+    there = tuple(sorted(numbers(clip)))
 
-    def make(detected: Iterable[tuple[Frame, list[Pose2D]]], first_index: int | None) -> Iterator[Timed]:
+    def name(detected: Iterable[Detected]) -> Iterator[Named]:
+        for frame, poses in detected:
+            sights = clip.frames.get(frame.index, [])
+            yield frame, {sight.id or 0: pose for sight, pose in zip(sights, poses, strict=True)}
+
+    always = there if len(there) < 2 else parse_person(person)
+    return rows_of(name, always, several=len(there) > 1, forget_s=None)
+
+
+def ready_rows(rows: Mapping[int, FramePoses], retimed: bool = False) -> RowMaker:
+    """Rows that are decided already; `retimed`: with the frames' times."""
+
+    def make(detected: Iterable[Detected], first_index: int | None) -> Iterator[Timed]:
         before = None
         for frame, _ in detected:
             for lost in range(frame.index if before is None else before + 1, frame.index):
@@ -328,4 +343,4 @@ def ready_rows(
             row = rows.get(frame.index, FramePoses(frame.index, frame.time_s))
             yield frame, replace(row, time_s=frame.time_s) if retimed else row
 
-    return make
+    return RowMaker(make, several=any(p.id for row in rows.values() for p in row.people))

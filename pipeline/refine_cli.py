@@ -24,7 +24,7 @@ def refine(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     format: str | None = None,
     layout: str | None = None,
-    person: int | None = None,
+    person: str = _DEFAULT.person,
     video: str | None = None,
     lift: Annotated[bool, Parameter(negative="")] = False,
     size: str | None = None,
@@ -55,7 +55,7 @@ def refine(
     layout
         Joints of the file: coco17, body25, halpe26, blazepose33 or h36m17. Default: recognised.
     person
-        Number of the person to keep. Default: whoever is there in most frames.
+        Who of several people: all, largest, or their numbers, e.g. 0,2.
     video
         The clip that the keypoints are of; its frames are drawn with the poses.
     lift

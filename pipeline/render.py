@@ -1,12 +1,14 @@
-"""Drawing, pure: (frame, poses) -> one picture. Left the frame with the 2D pose, right the 3D skeleton.
+"""Drawing, pure: (frame, poses, places) -> one picture. Left the frame with the 2D poses, right the 3D skeletons.
 
-Left limbs are blue, right ones orange, the rest light grey (Okabe and Ito's colours, told apart by
-colour-blind eyes). How sure the detector is shows in the overlay: unsure limbs fade and thin out, unsure
-joints are hollow. Interpolated poses are dashed. The view of the 3D panel is in `view3d.py`.
+Left limbs are blue, right ones orange, the rest light grey (Okabe and Ito's colours, told apart by colour-blind
+eyes). Of several people each has a colour and a number; left limbs are lighter, right ones darker. How sure the
+detector is shows in the overlay: unsure limbs fade and thin out, unsure joints are hollow. Interpolated poses are
+dashed. The view of the 3D panel is in `view3d.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,11 +17,15 @@ import numpy.typing as npt
 
 from ..skeleton.layouts import H36M17, Layout
 from ..skeleton.poses import Frame, FramePoses, Person
-from .strokes import CENTRE, INK, LEFT, RIGHT, Colour, Image, disc, limb, text, text_box
-from .view3d import View3D
+from .placing import Places
+from .strokes import CENTRE, INK, LEFT, PEOPLE, RIGHT, Colour, Image, disc, limb, mix, text, text_box
+from .view3d import Figure, View3D
 
 _SURE, _UNSURE = 0.6, 0.1
 _WARNING: Colour = (60, 190, 250)
+_MOST_STATUSES = 6
+_SPACING_M = 1.15  # between people without places
+_LEFT_OF, _RIGHT_OF = ((255, 255, 255), 0.45), (INK, 0.55)  # somebody's colour, mixed: how much of it is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,40 +70,63 @@ class Renderer:
     def __init__(self, layout: Layout = H36M17, settings: RenderSettings | None = None) -> None:
         self.layout = layout
         self.settings = settings or RenderSettings()
-        self._views: dict[tuple[int, int], View3D] = {}
-        self._sides = [
-            LEFT if j in layout.left else RIGHT if j in layout.right else CENTRE
-            for j in range(len(layout.joints))
-        ]
+        self._views: dict[tuple[int, float, bool], View3D] = {}
 
-    def draw(self, frame: Frame, poses: FramePoses) -> Image:
-        """One picture, (H, W, 3) uint8 BGR with even H and W, at most `max_height` high."""
+    def draw(self, frame: Frame, poses: FramePoses, places: Places | None = None) -> Image:
+        """One picture, (H, W, 3) uint8 BGR with even H and W, at most `max_height` high.
+
+        Args:
+            places: where people stand in the 3D panel; None: one in the middle, several side by side.
+        """
         rows, columns = frame.image.shape[:2]
         plan = _plan(rows, columns, self.settings)
-        view = self._view(plan.height, max(1, len(poses.people)))
+        several = places is not None or len(poses.people) > 1
+        places = places or _side_by_side(poses.people)
         canvas = np.empty((plan.height, plan.left + plan.height, 3), np.uint8)
         picture = canvas[plan.y : plan.y + plan.rows, plan.x : plan.x + plan.width]
         if (plan.rows, plan.width) != (plan.height, plan.left):
             canvas[:, : plan.left] = INK
         _scale_into(frame.image, picture)
         scale = np.array([plan.width / columns, plan.rows / rows])
+        figures: list[Figure] = []
         for person in poses.people:
-            self._overlay(picture, person, scale, label=len(poses.people) > 1)
-        panel = canvas[:, plan.left :]
-        view.draw(panel, poses.people, self.layout, self._sides)
-        _caption(canvas[:, : plan.left], frame, poses)
+            sides, name = self._sides(person.id if several else None), f"#{person.id}" if several else ""
+            self._overlay(picture, person, scale, sides, name)
+            if person.pose3d is not None and person.status != "missing":
+                at = places.at.get(person.id, (0.0, 0.0))
+                figures.append(Figure(person.pose3d, sides, at, person.status == "interpolated", name))
+        view = self._view(plan.height, places.half_m, several)
+        view.draw(canvas[:, plan.left :], figures, self.layout)
+        _caption(canvas[:, : plan.left], frame, poses, several)
         return canvas
 
-    def _view(self, size: int, people: int) -> View3D:
-        key = (size, min(people, View3D.MOST_PEOPLE))
+    def _sides(self, number: int | None) -> list[Colour]:
+        """Every joint's colour; of somebody in particular, or of the only one."""
+        left, right, centre = LEFT, RIGHT, CENTRE
+        if number is not None:
+            centre = PEOPLE[number % len(PEOPLE)]
+            left, right = mix(centre, *_LEFT_OF), mix(centre, *_RIGHT_OF)
+        joints = range(len(self.layout.joints))
+        return [
+            left if j in self.layout.left else right if j in self.layout.right else centre for j in joints
+        ]
+
+    def _view(self, size: int, half_m: float, several: bool) -> View3D:
+        key = (size, half_m, several)
         if key not in self._views:
             if len(self._views) > 16:  # images of many sizes
                 self._views.clear()
             s = self.settings
-            self._views[key] = View3D(size, key[1], s.yaw_deg, s.pitch_deg, s.height_m)
+            one = (("left", LEFT), ("right", RIGHT), ("middle", CENTRE))
+            grey = (150, 150, 150)
+            shades = (("left: light", mix(grey, *_LEFT_OF)), ("right: dark", mix(grey, *_RIGHT_OF)))
+            legend = (*shades, ("places are guessed", grey)) if several else one
+            self._views[key] = View3D(size, half_m, s.yaw_deg, s.pitch_deg, s.height_m, legend)
         return self._views[key]
 
-    def _overlay(self, image: Image, person: Person, scale: npt.NDArray, label: bool) -> None:
+    def _overlay(
+        self, image: Image, person: Person, scale: npt.NDArray, sides: list[Colour], name: str
+    ) -> None:
         pose = person.pose2d
         if pose is None or person.status == "missing":
             return
@@ -110,7 +139,7 @@ class Renderer:
         extent = np.ptp(points[seen], axis=0).max()
         width = float(np.clip(extent / 70, 1.4, max(1.4, image.shape[0] / 130)))
         dashed = person.status == "interpolated"
-        order = sorted(self.layout.edges, key=lambda edge: self._sides[edge[1]] is not CENTRE)
+        order = sorted(self.layout.edges, key=lambda edge: sides[edge[1]] != sides[0])
         for a, b in order:
             if seen[a] and seen[b]:
                 s = float(min(sure[a], sure[b]))
@@ -118,16 +147,16 @@ class Renderer:
                     image,
                     points[a],
                     points[b],
-                    self._sides[b],
+                    sides[b],
                     width * (0.5 + 0.5 * s),
                     0.35 + 0.65 * s,
                     dashed,
                 )
         for j in np.flatnonzero(seen).tolist():
-            disc(image, points[j], width * 1.15, self._sides[j], hollow=dashed or sure[j] < 0.5)
-        if label:
+            disc(image, points[j], width * 1.15, sides[j], hollow=dashed or sure[j] < 0.5)
+        if name:
             top = points[seen][points[seen][:, 1].argmin()]
-            text(image, f"#{person.id}", (top[0] + 2 * width, top[1] - 3 * width), _font(image))
+            text(image, name, (top[0] + 2 * width, top[1] - 3 * width), 1.3 * _font(image), sides[0])
 
 
 def _plan(rows: int, columns: int, settings: RenderSettings) -> _Plan:
@@ -161,13 +190,19 @@ def _font(image: Image) -> float:
     return max(0.34, min(0.6, image.shape[0] / 1100))
 
 
-def _caption(panel: Image, frame: Frame, poses: FramePoses) -> None:
+def _side_by_side(people: Sequence[Person]) -> Places:
+    middle = (len(people) - 1) / 2
+    at = {p.id: ((k - middle) * _SPACING_M, 0.0) for k, p in enumerate(people)}
+    return Places(max(View3D.HALF_M, 0.6 + 0.6 * len(people)), at)
+
+
+def _caption(panel: Image, frame: Frame, poses: FramePoses, several: bool) -> None:
     """Frame number and time; then, honestly, everybody's status."""
     size = _font(panel)
     y = text_box(panel, f"frame {frame.index}   {frame.time_s:.2f} s", 0, (235, 235, 235), size)
     if not poses.people:
         text_box(panel, "no person: missing", y, _WARNING, size)
-    for person in poses.people[: View3D.MOST_PEOPLE]:
-        name = f"person {person.id}: " if len(poses.people) > 1 else ""
+    for person in poses.people[:_MOST_STATUSES]:
+        name = f"person {person.id}: " if several else ""
         colour = (200, 200, 200) if person.status == "detected" else _WARNING
         y = text_box(panel, f"{name}{person.status}", y, colour, size)

@@ -61,6 +61,8 @@ def describe(summary: RunSummary, verbose: bool = False) -> str:
     counts = [f"{s.read} frames read", f"{s.detected} detected"]
     counts += [f"{n} {word}" for n, word in ((s.interpolated, "interpolated"), (s.missing, "missing")) if n]
     counts += [f"{s.corrupt} damaged and skipped"] if s.corrupt else []
+    if len(s.people) > 1:
+        counts.insert(1, f"{len(s.people)} people")
     rate = f"{s.seconds:.1f} s, {s.read / s.seconds:.1f} frames/s" if s.seconds else ""
     lines = [f"{s.name}: {', '.join(counts)} ({rate})"]
     if s.signal is not None:
@@ -69,6 +71,11 @@ def describe(summary: RunSummary, verbose: bool = False) -> str:
         lines.append(f"warning: {s.ended_early}; these files end there")
     if s.signal is None and not s.detected:
         lines.append("warning: no person found in any frame; all rows are `missing`")
+    absent = [n for n in s.wanted if n not in s.people]
+    if absent and s.signal is None:
+        lines.append(
+            f"warning: --person {','.join(map(str, absent))}: not seen; --person all shows everybody's number"
+        )
     if s.without_3d:
         lines.append(
             f"warning: no 3D in {s.without_3d} frames: both hips are hidden there, and 3D is relative to them"

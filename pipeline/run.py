@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,26 +21,24 @@ from typing import Protocol
 import numpy as np
 
 from ..detectors import Detector, create_detector
+from ..detectors.base import sees_one
 from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D, Status
 from ..skeleton.convert import to_h36m17
 from ..skeleton.errors import EXIT_NO_PERSON, EXIT_OK, InputError, PosefixError
 from .channels import Channel, Stages, Stopwatch
-from .gaps import GapFiller
 from .interrupt import Interrupt
 from .outputs import OutputPaths, Outputs
+from .people import Detected, RowMaker, Timed, Trim, row_maker
+from .placing import Stage
 from .reader import Source, SourceInfo, open_source
 from .record import make_record
 from .render import Renderer, RenderSettings
-from .settings import Settings, resolve_device
+from .settings import Settings, parse_person, resolve_device
 from .sinks import Csv2DSink, write_run_json
 
 WAITING = 4  # frames that may wait between two stages
 PATIENCE_S = 0.5  # a batch goes on after so long, full or not: rows of slow clips and cameras do not wait
 
-#: a frame's rows with its picture; without where the picture could not be decoded
-Timed = tuple[Frame | None, FramePoses]
-#: detections, and the number of the first row (None: of the first frame) -> rows
-RowMaker = Callable[[Iterable[tuple[Frame, list[Pose2D]]], int | None], Iterator[Timed]]
 #: device, and what closes what was loaded -> networks and detector
 Loader = Callable[[str, contextlib.ExitStack], "tuple[Estimator, Detector]"]
 
@@ -82,6 +80,8 @@ class RunSummary:
         name: the clip's short name. paths: where its files are.
         detected, interpolated, missing: frames by the best status of anybody in them.
         without_3d: frames with somebody of whom there is no 3D, because both hips are hidden.
+        people: person's number -> rows of each status, of everybody who was detected.
+        wanted: numbers that were asked for; none where any will do.
         read: frames that were decoded. corrupt: frames that could not be.
         seconds: wall time. stages: seconds of work of each stage.
         signal: number of the signal that stopped the run, None when it ran to the end.
@@ -96,6 +96,8 @@ class RunSummary:
     interpolated: int = 0
     missing: int = 0
     without_3d: int = 0
+    people: dict[int, Counter[Status]] = field(default_factory=dict)
+    wanted: tuple[int, ...] = ()
     corrupt: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
@@ -121,6 +123,9 @@ class RunSummary:
         order: tuple[Status, ...] = ("detected", "interpolated", "missing")
         best = next((status for status in order if status in found), "missing")
         setattr(self, best, getattr(self, best) + 1)
+        for person in poses.people:
+            if person.status == "detected" or person.id in self.people:
+                self.people.setdefault(person.id, Counter())[person.status] += 1
         self.without_3d += any(p.pose2d is not None and p.pose3d is None for p in poses.people)
 
 
@@ -199,7 +204,7 @@ def run_frames(
         reader: open; closing it is the caller's.
         folder: where the files go.
         load: gives the networks and the detector, once the source and the outputs are known to be usable.
-        rows: makes rows of detections; by default gaps are bridged.
+        rows: makes rows of detections; by default people are followed and gaps bridged.
 
     Raises:
         PosefixError: as `run_video`.
@@ -218,12 +223,13 @@ def run_frames(
             raise PosefixError("stopped before the first frame; nothing written", 128 + interrupt.signal)
         paths.prepare(settings.render)
         outputs = stack.enter_context(Outputs(paths, settings.render, reader.info.fps))
-        summary, clock = RunSummary(reader.info.name, paths), Stopwatch()
+        summary = RunSummary(reader.info.name, paths, wanted=parse_person(settings.person))
+        clock = Stopwatch()
         if watcher is not None:
             watcher.begin(reader.info, expected_frames(reader.info, settings))
         clip = _Clip(
             reader, first, settings, detector, estimator, outputs, summary, clock, interrupt, watcher,
-            rows or bridge_gaps,
+            rows or default_rows(settings, reader.info),
         )  # fmt: skip
         try:
             clip.process()
@@ -261,7 +267,7 @@ class _Clip:
     def process(self) -> None:
         """All frames through all stages. Raises the first error of any stage, after the others have ended."""
         frames: Channel[Frame] = Channel(WAITING)
-        detected: Channel[tuple[Frame, list[Pose2D]]] = Channel(WAITING)
+        detected: Channel[Detected] = Channel(WAITING)
         finished: Channel[Timed] = Channel(WAITING)
         stages = Stages()
         stages.start("read", lambda: self._read(frames), feeds=frames)
@@ -284,14 +290,14 @@ class _Clip:
             with self.clock("read"):
                 frame = next(self.reader, None)
 
-    def _detect(self, frames: Channel[Frame], detected: Channel[tuple[Frame, list[Pose2D]]]) -> None:
+    def _detect(self, frames: Channel[Frame], detected: Channel[Detected]) -> None:
         for frame in frames:
             with self.clock("detect"):
                 poses = [to_h36m17(pose) for pose in self.detector.detect(frame)]
             detected.put((frame, poses))
 
-    def _estimate(self, detected: Channel[tuple[Frame, list[Pose2D]]], finished: Channel[Timed]) -> None:
-        rows = self.rows(detected, None if self.settings.start else 0)
+    def _estimate(self, detected: Channel[Detected], finished: Channel[Timed]) -> None:
+        rows = self.rows.make(detected, None if self.settings.start else 0)
         for batch in in_batches(rows, self.settings.batch_size):
             with self.clock("estimate"):
                 done = add_3d(batch, self.estimator)
@@ -302,42 +308,33 @@ class _Clip:
         renderer = (
             Renderer(settings=RenderSettings(height_m=self.settings.height)) if self.settings.render else None
         )
+        stage = Stage() if self.rows.several else None
+        trim = Trim() if self.rows.trim else None
         for frame, poses in finished:
-            with self.clock("csv"):
-                self.outputs.write_poses(poses)
-            self.summary.count(poses)
+            self._write_rows(trim.push(poses) if trim else [poses])
             if renderer is not None and frame is not None:
                 with self.clock("render"):
-                    image = renderer.draw(frame, poses)
+                    height, width = frame.image.shape[:2]
+                    places = stage.place(poses.time_s, poses.people, width, height) if stage else None
+                    image = renderer.draw(frame, poses, places)
                 with self.clock("encode"):
                     self.outputs.write_image(image, frame.time_s)
             if self.watcher is not None and frame is not None:
                 self.watcher.advance()
+        self._write_rows(trim.finish() if trim else [])
+
+    def _write_rows(self, rows: list[FramePoses]) -> None:
+        for poses in rows:
+            with self.clock("csv"):
+                self.outputs.write_poses(poses)
+            self.summary.count(poses)
 
 
-def name_people(poses: list[Pose2D]) -> dict[int, Pose2D]:
-    """Person id -> pose. One person a clip so far: whoever the detector names first is person 0."""
-    return {0: poses[0]} if poses else {}
-
-
-def bridge_gaps(
-    detected: Iterable[tuple[Frame, list[Pose2D]]], first_index: int | None = None
-) -> Iterator[Timed]:
-    """Detections -> rows, gaps filled, every number one row; pictures are held back with their rows."""
-    filler, held, size = GapFiller(first_index), deque[Frame](), None
-    for frame, poses in detected:
-        rows = filler.cut() if size not in (None, frame.image.shape) else []  # other pictures, not a video
-        size = frame.image.shape
-        held.append(frame)
-        rows += filler.push(frame.index, frame.time_s, name_people(poses))
-        del frame
-        yield from _with_pictures(rows, held)
-    yield from _with_pictures(filler.finish(), held)
-
-
-def _with_pictures(rows: list[FramePoses], held: deque[Frame]) -> Iterator[Timed]:
-    for row in rows:
-        yield (held.popleft() if held and held[0].index == row.index else None), row
+def default_rows(settings: Settings, info: SourceInfo) -> RowMaker:
+    """Rows of what the detector of these settings finds in a clip."""
+    one = sees_one(settings.detector, settings.detector_options)
+    # Pictures may have nothing to do with each other: who is in one only is somebody.
+    return row_maker(settings.person, one, confirm=info.kind != "images")
 
 
 def in_batches(rows: Iterable[Timed], size: int) -> Iterator[list[Timed]]:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from ..detectors.base import DetectorOptions, check_options, find_detector
+from ..detectors.base import DetectorOptions, check_options, find_detector, sees_one
 from ..skeleton.errors import DeviceError, InputError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -18,6 +18,8 @@ DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
 MAX_STEPS = 50  # the refiner's diffusion has no more
 MAX_HYPOTHESES = 200
 MIN_HEIGHT_M, MAX_HEIGHT_M = 0.3, 3
+
+ALL, LARGEST = "all", "largest"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Settings:
         pose_model, det_model: files of its networks, for detectors that take them.
         pose_preset: how the pose model's pictures are normalised; None: recognised.
         pose_weights, det_weights: files of the networks' weights, for detectors that take them apart.
+        person: who of several people: "all", "largest", or numbers as in "0,2".
         device: where the networks run; "auto" takes the fastest there is.
         steps: denoising steps of the refiner.
         hypotheses: poses drawn per person and frame; their mean is the pose, their spread the uncertainty.
@@ -54,6 +57,7 @@ class Settings:
     pose_preset: str | None = None
     pose_weights: str | None = None
     det_weights: str | None = None
+    person: str = "all"
     device: DeviceName = "auto"
     steps: int = 2
     hypotheses: int = 5
@@ -71,6 +75,7 @@ class Settings:
     def __post_init__(self) -> None:
         find_detector(self.detector)
         check_options(self.detector, self.detector_options)
+        self._check_person()
         _require(self.device in DEVICES, f"--device {self.device}: choose from {', '.join(DEVICES)}")
         _require_range("--steps", self.steps, 1, MAX_STEPS)
         _require_range("--hypotheses", self.hypotheses, 1, MAX_HYPOTHESES)
@@ -85,12 +90,33 @@ class Settings:
         if self.max_frames is not None:
             _require(self.max_frames >= 1, f"--max-frames {self.max_frames}: expected 1 or more")
 
+    def _check_person(self) -> None:
+        numbers = parse_person(self.person)
+        if numbers not in ((), (0,)) and sees_one(self.detector, self.detector_options):
+            raise InputError(
+                f"--person {self.person}: the detector {self.detector!r} finds one person here, number 0; for "
+                "several add --detector onnx with --pose-model and --det-model"
+            )
+
     @property
     def detector_options(self) -> DetectorOptions:
         """What the detector is told beside the device."""
         return DetectorOptions(
             self.pose_model, self.det_model, self.pose_preset, self.pose_weights, self.det_weights
         )
+
+
+def parse_person(word: str) -> tuple[int, ...]:
+    """The numbers that `--person` names; none for "all" and "largest". Raises InputError."""
+    if word in (ALL, LARGEST):
+        return ()
+    parts = [part.strip() for part in word.split(",")]
+    if not all(part.isascii() and part.isdecimal() and len(part) <= 9 for part in parts):
+        raise InputError(
+            f"--person {word}: expected {ALL}, {LARGEST}, or numbers of people, e.g. 0 or 0,2; "
+            "they count from 0 in order of appearance"
+        )
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def _require(holds: bool, problem: str) -> None:

@@ -15,6 +15,10 @@ Colour = tuple[int, int, int]
 LEFT: Colour = (233, 180, 86)
 RIGHT: Colour = (10, 150, 240)
 CENTRE: Colour = (228, 228, 228)
+#: for people, by their number: the same palette's other colours and those two
+PEOPLE: tuple[Colour, ...] = (
+    (10, 150, 240), (233, 180, 86), (115, 178, 0), (66, 228, 240), (177, 131, 214), (80, 100, 235), (200, 140, 40),
+)  # fmt: skip
 INK: Colour = (34, 28, 24)
 
 _SHIFT = 4  # cv2 draws at 1/16 pixel: slow motion does not jitter

@@ -53,7 +53,7 @@ class FakeEstimator:
 
 def install_detector(monkeypatch) -> None:
     """Registers the detector `fake`."""
-    entry = base._Entry(__name__, "FakeDetector", "pip install fake")
+    entry = base._Entry(__name__, "FakeDetector", "pip install fake", one_person=True)
     monkeypatch.setitem(base._REGISTRY, "fake", entry)
 
 

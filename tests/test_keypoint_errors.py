@@ -216,7 +216,7 @@ def test_what_cannot_be_processed_leaves_no_files(tmp_path):
     alphapose = tmp_path / "a.json"
     entries = made.alphapose(alphapose, COCO)
     with pytest.raises(InputError, match=r"--person 5: not in the file; it has 1 \(4 frames\)"):
-        refine_file(alphapose, settings(tmp_path, person=5))
+        refine_file(alphapose, settings(tmp_path, person="5"))
     write(tmp_path / "far.json", [*entries, alpha(FLAT, "4000000000.jpg")])
     with pytest.raises(InputError, match="frame numbers go up to 4000000000, but only 5 frames"):
         refine_file(tmp_path / "far.json", settings(tmp_path))

@@ -10,7 +10,7 @@ import made_keypoints as made
 import numpy as np
 import pytest
 from posefix.pipeline.keypoint_files import KeypointClip, ReadOptions, read_keypoints
-from posefix.pipeline.keypoint_files.people import one_person
+from posefix.pipeline.keypoint_files.people import named, wanted
 from posefix.skeleton import H36M17, Pose2D, get_layout, to_h36m17
 from posefix.skeleton.convert import TO_H36M17
 from real_person import PIXELS, SIZE, WORLD
@@ -92,7 +92,7 @@ def test_alphapose_whole_bodies_begin_with_the_body(tmp_path):
     check_limbs(clip)
 
 
-def test_the_person_in_most_frames_is_kept_or_the_one_named(tmp_path):
+def test_everybody_is_kept_or_those_that_are_named(tmp_path):
     path = tmp_path / "results.json"
     poses = made.person("coco17")
     long = made.alphapose(path, poses, idx=7)
@@ -100,9 +100,11 @@ def test_the_person_in_most_frames_is_kept_or_the_one_named(tmp_path):
     path.write_text(json.dumps(short + long))
     clip = read(path)
     assert [len(clip.frames[k]) for k in range(4)] == [2, 2, 1, 1]
-    check_limbs(one_person(clip, None), 0)
-    other = one_person(clip, 3)
-    assert sorted(other.frames) == [0, 1]
+    everybody = wanted(named(clip), "all").frames
+    assert [[s.id for s in everybody[k]] for k in range(4)] == [[3, 7], [3, 7], [7], [7]]
+    check_limbs(wanted(named(clip), "7"), 0)
+    other = wanted(named(clip), "3")
+    assert [len(other.frames[k]) for k in range(4)] == [1, 1, 0, 0]
     assert other.frames[0][0].keypoints[5, 0] == pytest.approx(
         PIXELS[0, BLAZE.index("LShoulder"), 0] + 400, abs=1e-2
     )
@@ -118,7 +120,9 @@ def test_people_without_numbers_are_followed(tmp_path):
         other = {"pose_keypoints_2d": shifted.ravel().tolist()}
         content["people"] = [other, *content["people"]] if k != 1 else [*content["people"], other]
         file.write_text(json.dumps(content))
-    clip = one_person(read(folder), None)
+    clip = named(read(folder))
+    assert [[s.id for s in clip.frames[k]] for k in range(4)] == [[0, 1], [0, 1], [0, 1], [1]]
+    clip = wanted(clip, "1")
     for number in range(4):
         check_limbs(clip, number)
 

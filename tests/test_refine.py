@@ -203,7 +203,7 @@ def test_rows_of_posefix_are_drawn_as_they_are_and_one_person_may_be_kept(tmp_pa
     named = [(r["frame"], r["person"], r["status"]) for r in found]
     assert named == [(c[0], c[2], c[3]) for c in table] + [("4", "0", "missing")]
     assert record["frames"]["read"] == 5 and (tmp_path / "both/out/two_pose.mp4").stat().st_size > 1000
-    alone, _ = refine(path, tmp_path / "one", person=1)
+    alone, _ = refine(path, tmp_path / "one", person="1")
     assert [(r["frame"], r["person"], r["status"][0]) for r in alone] == [
         ("0", "1", "d"), ("1", "1", "i"), ("2", "1", "d"), ("3", "1", "m")
     ]  # fmt: skip

@@ -7,9 +7,10 @@ import time
 import cv2
 import numpy as np
 import pytest
+from posefix.pipeline.placing import Stage
 from posefix.pipeline.reader import open_source
 from posefix.pipeline.render import Renderer, RenderSettings
-from posefix.pipeline.strokes import LEFT, RIGHT
+from posefix.pipeline.strokes import LEFT, PEOPLE, RIGHT
 from posefix.pipeline.view3d import View3D
 from posefix.skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
 
@@ -152,18 +153,60 @@ def test_wild_coordinates_do_no_harm():
     assert image.shape == (720, 2000, 3)
 
 
+def middles(panel: np.ndarray, numbers=range(3)) -> list[float]:
+    """Middle column of each person's colour, bright or dim."""
+    hues = cv2.cvtColor(np.array([[PEOPLE[n] for n in numbers]], np.uint8), cv2.COLOR_BGR2HSV)[0, :, 0]
+    hsv = cv2.cvtColor(panel, cv2.COLOR_BGR2HSV).astype(int)
+    vivid = hsv[..., 1] > 110
+    return [float(np.median(np.nonzero(vivid & (np.abs(hsv[..., 0] - int(hue)) < 5))[1])) for hue in hues]
+
+
 def test_several_people_stand_side_by_side_in_3d():
-    people = [person(ident=k) for k in range(3)]
-    panel = draw(*people)[100:650, 1280:]
-    coloured = (near(panel, LEFT, 60) | near(panel, RIGHT, 60)).any(axis=0)
-    starts = np.flatnonzero(np.diff(np.r_[0, coloured.astype(int)]) == 1)
-    gaps = np.diff(starts)
-    assert (gaps > 60).sum() >= 2
+    first, second, third = middles(draw(*[person(ident=k) for k in range(3)])[100:650, 1280:])
+    assert second - first > 80 and third - second > 80
     assert draw(*[person(ident=k) for k in range(20)]).shape == (720, 2000, 3)
 
 
+def test_people_stand_where_they_are_in_the_picture_in_their_own_colours():
+    """Person 1 left of person 0, and 0.8 as large."""
+    whole, flat = person(), person().pose2d.keypoints
+    small = Person(1, "detected", Pose2D((flat - (640, 360)) * 0.8 + (440, 360), np.ones(17)), whole.pose3d)
+    people = (whole, small)
+    places = Stage().place(0.0, people, 1280, 720)
+    (across_0, away_0), (across_1, away_1) = places.at[0], places.at[1]
+    scale = 720 * 0.45  # px a metre of person 0, so the lens of 53 degrees puts them 1280 / scale m away
+    assert across_0 == pytest.approx(0, abs=1e-3)
+    assert across_1 == pytest.approx((440 - 640) / (0.8 * scale), abs=1e-2)
+    assert away_1 - away_0 == pytest.approx(1280 / scale / 0.8 - 1280 / scale, abs=1e-2)
+    image = Renderer().draw(frame(), FramePoses(0, 0.0, people), places)
+    panel, picture = middles(image[100:650, 1280:], (0, 1)), middles(image[200:, :1280], (0, 1))
+    assert panel[1] + 60 < panel[0]
+    assert picture[0] == pytest.approx(640, abs=60) and picture[1] == pytest.approx(440, abs=50)
+
+
+def test_who_is_far_off_stays_in_the_panel():
+    whole, flat = person(), person().pose2d.keypoints
+    small = Person(1, "detected", Pose2D((flat - (640, 360)) * 0.1 + (20, 360), np.ones(17)), whole.pose3d)
+    places = Stage().place(0.0, (whole, small), 1280, 720)
+    view = View3D(720, places.half_m, 35.0, 14.0, 1.75)
+    hips = [view.project(np.zeros((1, 3)), at)[0][0] for at in places.at.values()]
+    assert all(30 < x < 690 for x, _ in hips)
+
+
+def test_places_follow_calmly_and_stay_while_somebody_is_missing():
+    stage, start = Stage(), person()
+    first = stage.place(0.0, (start,), 1280, 720).at[0]
+    jumped = Person(
+        0, "detected", Pose2D(start.pose2d.keypoints + np.array([300, 0]), np.ones(17)), start.pose3d
+    )
+    second = stage.place(1 / 30, (jumped,), 1280, 720).at[0]
+    assert 0 < second[0] - first[0] < 0.2 * 300 / 324
+    assert stage.place(2 / 30, (Person(0, "missing"),), 1280, 720).at[0] == second
+    assert stage.place(5.0, (jumped,), 1280, 720).at[0][0] == pytest.approx(300 / 324, abs=1e-2)
+
+
 def test_view_is_fixed_and_puts_the_ground_below_the_feet():
-    view = View3D(720, 1, 35.0, 14.0, 1.75)
+    view = View3D(720, 1.28, 35.0, 14.0, 1.75)
     points, depth = view.project(STANDING)
     assert (points > 0).all() and (points < 720).all() and depth.min() > 3
     ground, _ = view.project(np.array([[STANDING[3, 0], 0.93, STANDING[3, 2]]]))
@@ -172,7 +215,7 @@ def test_view_is_fixed_and_puts_the_ground_below_the_feet():
     assert (raised > 0).all() and (raised < 720).all()
     near_hand, far_hand = view.project(np.array([[0, 0, -0.5], [0, 0, 0.5]]))[1]
     assert near_hand < far_hand  # camera's front is the view's front
-    tall = View3D(720, 1, 35.0, 14.0, 1.75 * 1.2).project(STANDING * 1.2)[0]
+    tall = View3D(720, 1.28, 35.0, 14.0, 1.75 * 1.2).project(STANDING * 1.2)[0]
     np.testing.assert_allclose(tall, points, atol=1e-3)
 
 

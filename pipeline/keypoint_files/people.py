@@ -1,83 +1,88 @@
-"""Which of several people: those without identities are followed from frame to frame, and one is kept."""
+"""Who is who in a keypoint file: its own numbers, or those of `tracking` where it names nobody; and who is wanted."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
 
-import numpy as np
-from scipy.optimize import linear_sum_assignment
-
-from ...skeleton import Person
+from ...skeleton import FramePoses, Person, Pose2D
+from ...skeleton.convert import to_h36m17
 from ...skeleton.errors import InputError
+from ..people import Choice
+from ..settings import parse_person
+from ..tracking import Tracker
 from .clip import KeypointClip, Sight
 
-_KEEP_FRAMES = 30  # somebody gone for longer is somebody new
-_FARTHEST = 0.5  # of a person's size, between two sights of the same person
+_FPS = 30.0  # where the file tells no times
 
 
-def one_person(clip: KeypointClip, wanted: int | None) -> KeypointClip:
-    """The clip with one person alone: `wanted`, or whoever is there in most frames.
+def named(clip: KeypointClip) -> KeypointClip:
+    """The clip with a number for every sight, and everybody once a frame, by the best sight."""
+    people = [sights for sights in clip.frames.values() if sights]
+    if any(sight.id is None for sights in people for sight in sights):
+        one = all(len(sights) == 1 for sights in people)
+        frames = (
+            {n: [replace(s, id=0) for s in sights] for n, sights in clip.frames.items()}
+            if one
+            else _followed(clip)
+        )
+        clip = replace(clip, frames=frames)
+    return replace(clip, frames={n: _once(sights) for n, sights in clip.frames.items()})
+
+
+def wanted(clip: KeypointClip, person: str) -> KeypointClip:
+    """The clip with those people alone whom `--person` names.
 
     Raises:
-        InputError: nobody of that number; lists who is there.
+        InputError: somebody is not in the file; lists who is.
     """
-    named = clip if _identified(clip) else replace(clip, frames=_followed(clip.frames))
-    counts = Counter(sight.id for people in named.frames.values() for sight in people)
-    if wanted is None:
-        chosen = min(counts, key=lambda person: (-counts[person], person), default=None)
-    elif wanted in counts:
-        chosen = wanted
-    else:
-        there = ", ".join(f"{p} ({n} frames)" for p, n in sorted(counts.items())[:10])
-        raise InputError(f"--person {wanted}: not in the file; it has {there}")
-    frames = {n: [s for s in people if s.id == chosen] for n, people in named.frames.items()}
-    best = {n: max(people, key=lambda s: float(s.scores.sum())) for n, people in frames.items() if people}
-    rows = clip.rows
-    if rows is not None and wanted is None:
-        return clip  # posefix's own: everybody stays who they are
-    if rows is not None:
-        gone = (Person(wanted or 0, "missing"),)
-        rows = {
-            n: replace(row, people=tuple(p for p in row.people if p.id == wanted) or gone)
-            for n, row in rows.items()
-        }
-    return replace(clip, frames={n: [sight] for n, sight in best.items()}, rows=rows)
+    counts = numbers(clip)
+    for number in parse_person(person):
+        if number not in counts:
+            there = ", ".join(f"{p} ({n} frames)" for p, n in sorted(counts.items())[:10])
+            raise InputError(f"--person {number}: not in the file; it has {there}")
+    choice, frames, rows = Choice(person), {}, None if clip.rows is None else dict(clip.rows)
+    for n in sorted(set(clip.frames) | set(clip.rows or ())):
+        sights = clip.frames.get(n, [])
+        keep = choice.of(_time(clip, n), {s.id or 0: _pose(clip, s) for s in sights})
+        frames[n] = [s for s in sights if s.id in keep]
+        if rows is not None and n in rows and person != "all":
+            rows[n] = _of(rows[n], keep)
+    return replace(clip, frames=frames, rows=rows)
 
 
-def _identified(clip: KeypointClip) -> bool:
-    return all(sight.id is not None for people in clip.frames.values() for sight in people)
+def numbers(clip: KeypointClip) -> Counter[int]:
+    """Everybody's number, and in how many frames they are."""
+    return Counter(sight.id or 0 for sights in clip.frames.values() for sight in sights)
 
 
-def _followed(frames: dict[int, list[Sight]]) -> dict[int, list[Sight]]:
-    """Numbers by first appearance; each frame's people are matched to those seen last by the nearest pose."""
-    last: dict[int, tuple[int, Sight]] = {}
-    out: dict[int, list[Sight]] = {}
-    new = 0
-    for number in sorted(frames):
-        people = frames[number]
-        known = [k for k, (seen, _) in last.items() if number - seen <= _KEEP_FRAMES]
-        cost = np.array([[_apart(last[k][1], sight) for sight in people] for k in known]).reshape(
-            len(known), len(people)
-        )
-        matched: dict[int, int] = {}
-        for a, b in zip(*linear_sum_assignment(cost), strict=True) if cost.size else ():
-            if cost[a, b] < _FARTHEST:
-                matched[int(b)] = known[a]
-        out[number] = []
-        for k, sight in enumerate(people):
-            if k not in matched:
-                matched[k], new = new, new + 1
-            named = replace(sight, id=matched[k])
-            last[matched[k]] = (number, named)
-            out[number].append(named)
-    return out
+def _followed(clip: KeypointClip) -> dict[int, list[Sight]]:
+    """Nobody is dropped for being seen in a few frames only: the file's word counts."""
+    tracker: Tracker[tuple[int, list[Sight]]] = Tracker(confirm=False)
+    decided = []
+    for n, sights in sorted(clip.frames.items()):
+        decided += tracker.push((n, sights), _time(clip, n), [_pose(clip, s) for s in sights])
+    decided += tracker.finish()
+    return {
+        n: [replace(sights[k], id=number) for number, k in places.items()] for (n, sights), places in decided
+    }
 
 
-def _apart(a: Sight, b: Sight) -> float:
-    """Mean distance of the joints that both have, in units of their size; large where they share none."""
-    both = np.isfinite(a.keypoints).all(axis=1) & np.isfinite(b.keypoints).all(axis=1)
-    if both.sum() < 2:
-        return 1e3
-    size = max(float(np.ptp(s.keypoints[both], axis=0).max()) for s in (a, b))
-    return float(np.linalg.norm(a.keypoints[both] - b.keypoints[both], axis=1).mean()) / max(size, 1e-6)
+def _time(clip: KeypointClip, number: int) -> float:
+    return clip.times.get(number, number / (clip.fps or _FPS))
+
+
+def _pose(clip: KeypointClip, sight: Sight) -> Pose2D:
+    return to_h36m17(Pose2D(sight.keypoints, sight.scores, clip.layout))
+
+
+def _once(sights: list[Sight]) -> list[Sight]:
+    best: dict[int, Sight] = {}
+    for sight in sorted(sights, key=lambda s: -float(s.scores.sum())):
+        best.setdefault(sight.id or 0, sight)
+    return [best[number] for number in sorted(best)]
+
+
+def _of(row: FramePoses, keep: set[int]) -> FramePoses:
+    gone = tuple(Person(number, "missing") for number in sorted(keep)[:1])
+    return replace(row, people=tuple(p for p in row.people if p.id in keep) or gone)

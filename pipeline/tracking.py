@@ -1,0 +1,292 @@
+"""Who is who: each frame's poses -> people with numbers that stay.
+
+Poses are matched to the people known so far by the Hungarian method (Kuhn 1955, `scipy.optimize.linear_sum_assignment`)
+on their object keypoint similarity (OKS, the measure of the COCO keypoint task), each person moved on at the speed seen
+last. As in DeepSORT (Wojke et al. 2017) those seen in the frame before choose first, then those out of sight; as in
+ByteTrack (Zhang et al. 2022) somebody out of sight is kept for a while and then given up.
+
+- Two poses of a frame that are as good as one are one: detectors give a second box to one person, and where two people
+  cover each other, the pose of the one in front twice.
+- Somebody counts as a person if seen in at least half of the frames of the first CONFIRM_S seconds, and in
+  MIN_SIGHTS at least (in all of a shorter clip), with a mean score of MIN_SCORE. Until that is known frames are
+  held back, so that nobody's first frames are lost.
+- Who turns up in another posture is somebody out of sight, if near enough to their place and that is in the picture.
+- Somebody gone for more than KEEP_S gets a new number. Looks are not compared, only place, size and posture.
+- Numbers count from 0 by first sight; in the same frame the largest comes first.
+
+Nothing is drawn by chance: the same poses give the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from ..skeleton import H36M17, Pose2D
+from ..skeleton.poses import FloatArray
+from .gaps import is_somebody, seen_joints
+
+KEEP_S = 1.5  # somebody out of sight for longer is given up
+KEEP_FRAMES = 360  # also bounds how many people are kept when times are broken
+CONFIRM_S = 0.25
+CONFIRM_FRAMES = 60  # bounds what is held back when times are broken or the rate is extreme
+MIN_SIGHTS = 3
+MIN_SCORE = (
+    0.15  # mean of all joints: a bin that was taken for a person has 0.09, people half out of the picture 0.2
+)
+MIN_OKS = 0.3  # less is somebody else
+REACH, REACH_S = (
+    1.0,
+    1.0,
+)  # body lengths that somebody out of sight may have gone astray, and more every second
+MAX_RATIO = 2.5  # of the sizes of two sights of one person: who crouches is 0.4 of their height
+SAME_OKS = 0.7  # two poses of a frame that are more alike are one person's
+WIDEN_S = 0.4  # out of sight for so long, OKS forgives twice the distance
+SPEED_S = 0.2  # how far back the speed looks
+SIZE_S = 10.0  # how long a size is remembered
+COAST_S = 1.0  # how long somebody out of sight moves on
+
+#: OKS's sigmas, COCO's (cocoeval.py) by joint; those of joints that COCO lacks are taken from their neighbours.
+_SIGMA = {"Hip": 0.107, "Knee": 0.087, "Ankle": 0.089, "Shoulder": 0.079, "Elbow": 0.072, "Wrist": 0.062,
+          "Spine": 0.107, "Thorax": 0.079, "Neck": 0.079, "Head": 0.079}  # fmt: skip
+SIGMAS = np.array([_SIGMA[j if j in _SIGMA else j[1:]] for j in H36M17.joints], np.float32)
+
+Item = TypeVar("Item")
+
+
+@dataclass(slots=True, eq=False)
+class _Track:
+    """Somebody who is followed."""
+
+    pose: Pose2D  # as seen last
+    frame: int  # number of the frame of that sight
+    time_s: float
+    first_frame: int
+    first_s: float
+    speed: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))  # px / s
+    size: float = 0.0  # px, the longest lately: who bends is not smaller
+    scores: float = 0.0  # sum over the sights of the joints' mean
+    sights: int = 1
+    person: bool | None = None  # None: not yet known
+    number: int | None = None  # once its first frame is released
+
+    def __post_init__(self) -> None:
+        self.size, self.scores = _size(self.pose), _score(self.pose)
+
+    def at(self, time_s: float) -> FloatArray:
+        """(17, 2) px: where its joints are expected."""
+        moved = COAST_S * (1 - math.exp(-(time_s - self.time_s) / COAST_S))
+        return np.asarray(self.pose.keypoints + self.speed * moved, np.float32)
+
+    def middle(self, time_s: float) -> FloatArray:
+        """(2,) px: the middle of what was seen of it, moved on."""
+        return _middle(self.at(time_s), seen_joints(self.pose))
+
+    def see(self, pose: Pose2D, frame: int, time_s: float) -> None:
+        """The next sight."""
+        both = seen_joints(pose) & seen_joints(self.pose)
+        step = time_s - self.time_s
+        if both.any() and step > 0:
+            # The median: single joints jump.
+            now = np.median((pose.keypoints - self.pose.keypoints)[both], axis=0) / step
+            share = 1 - math.exp(-step / SPEED_S)
+            self.speed = ((1 - share) * self.speed + share * now).astype(np.float32)
+        self.size = max(_size(pose), self.size * math.exp(-step / SIZE_S))
+        self.scores += _score(pose)
+        self.pose, self.frame, self.time_s = pose, frame, time_s
+        self.sights += 1
+
+
+@dataclass(slots=True)
+class _Held(Generic[Item]):
+    """A frame held back until everybody in it is known to be a person or not."""
+
+    item: Item
+    frame: int
+    found: list[tuple[_Track, int]]  # and the pose's place in its frame
+
+
+class Tracker(Generic[Item]):
+    """Takes frames one by one and gives them back in order, late by at most CONFIRM_S, with numbers for the people.
+
+    Args:
+        confirm: False takes everybody for a person at once.
+    """
+
+    def __init__(self, confirm: bool = True) -> None:
+        self._confirm = confirm
+        self._tracks: list[_Track] = []
+        self._held: deque[_Held[Item]] = deque()
+        self._frame = 0
+        self._began = 0  # frame that the clip, or its part after a cut, began with
+        self._next_number = 0
+
+    def push(
+        self, item: Item, time_s: float, poses: Sequence[Pose2D], size: tuple[int, int] | None = None
+    ) -> list[tuple[Item, dict[int, int]]]:
+        """The next frame.
+
+        Args:
+            item: what comes back with the frame's people.
+            poses: Human3.6M-17, pixels.
+            size: (w, h) of the picture where known: who walks out of it has left.
+
+        Returns:
+            The frames now decided: item, and {person's number: place of their pose among the frame's `poses`}.
+        """
+        self._forget(time_s)
+        there = distinct(poses)
+        found = self._match(time_s, {k: poses[k] for k in there}, size)
+        for k in sorted(set(there) - {k for _, k in found}, key=lambda k: (-_size(poses[k]), k)):
+            track = _Track(poses[k], self._frame, time_s, self._frame, time_s)
+            self._tracks.append(track)
+            found.append((track, k))
+        self._held.append(_Held(item, self._frame, found))
+        self._frame += 1
+        for track in self._tracks:
+            if track.person is None:
+                self._judge(track, time_s, last=False)
+        return self._release()
+
+    def cut(self) -> list[tuple[Item, dict[int, int]]]:
+        """The picture changes altogether: nobody is followed across this point. Returns all frames held."""
+        for track in self._tracks:
+            if track.person is None:
+                self._judge(track, track.time_s, last=True)
+        self._tracks, self._began = [], self._frame
+        return self._release()
+
+    def finish(self) -> list[tuple[Item, dict[int, int]]]:
+        """No more frames. Returns all frames held."""
+        return self.cut()
+
+    def _forget(self, now: float) -> None:
+        self._tracks = [
+            t for t in self._tracks
+            if t.person is not False and now - t.time_s <= KEEP_S and self._frame - t.frame <= KEEP_FRAMES
+        ]  # fmt: skip
+
+    def _match(
+        self, time_s: float, poses: dict[int, Pose2D], size: tuple[int, int] | None
+    ) -> list[tuple[_Track, int]]:
+        """Which of the poses (place -> pose) are somebody known."""
+        from scipy.optimize import linear_sum_assignment  # slow to import: not for one person's sake
+
+        found: list[tuple[_Track, int]] = []
+
+        def take(tracks: list[_Track], alike: Callable[[_Track, Pose2D, float], float]) -> None:
+            tracks = [t for t in tracks if t.frame < self._frame]
+            free = sorted(set(poses) - {k for _, k in found})
+            if not tracks or not free:
+                return
+            table = np.array([[alike(t, poses[k], time_s) for k in free] for t in tracks])  # (tracks, free)
+            for a, b in zip(*linear_sum_assignment(-table), strict=True):
+                if table[a, b] > 0:
+                    tracks[a].see(poses[free[b]], self._frame, time_s)
+                    found.append((tracks[a], free[b]))
+
+        take([t for t in self._tracks if t.frame == self._frame - 1], _as_expected)
+        take(self._tracks, _as_expected)
+        take([t for t in self._tracks if t.person and _inside(t.middle(time_s), size)], _within_reach)
+        return found
+
+    def _judge(self, track: _Track, now: float, last: bool) -> None:
+        """Whether somebody new is a person, where that can be said; `last`: there are no more frames."""
+        frames = self._frame - track.first_frame
+        timely = now - track.first_s >= CONFIRM_S - 1e-6 and frames > MIN_SIGHTS
+        if not (timely or last or frames >= CONFIRM_FRAMES or not self._confirm):
+            return
+        enough = min(MIN_SIGHTS, self._frame - self._began) if last else MIN_SIGHTS
+        often = track.sights >= enough and 2 * track.sights >= frames
+        track.person = not self._confirm or (often and track.scores >= MIN_SCORE * track.sights)
+
+    def _release(self) -> list[tuple[Item, dict[int, int]]]:
+        done: list[tuple[Item, dict[int, int]]] = []
+        while self._held and all(track.person is not None for track, _ in self._held[0].found):
+            held = self._held.popleft()
+            people: dict[int, int] = {}
+            for track, k in held.found:
+                if track.person:
+                    people[self._number(track)] = k
+            done.append((held.item, dict(sorted(people.items()))))
+        return done
+
+    def _number(self, track: _Track) -> int:
+        if track.number is None:
+            track.number, self._next_number = self._next_number, self._next_number + 1
+        return track.number
+
+
+def _as_expected(track: _Track, pose: Pose2D, time_s: float) -> float:
+    """OKS of the pose and the track moved on; 0 where it is too small."""
+    forgive = 1 + (time_s - track.time_s) / WIDEN_S
+    alike = oks(track.at(time_s), track.pose.scores, pose.keypoints, pose.scores, forgive)
+    return alike if alike >= MIN_OKS else 0.0
+
+
+def _within_reach(track: _Track, pose: Pose2D, time_s: float) -> float:
+    """1 where the pose lies at the place that is expected, 0 where it is out of reach or of another size."""
+    reach = (REACH + REACH_S * (time_s - track.time_s)) * track.size
+    if not track.size / MAX_RATIO <= _size(pose) <= track.size * MAX_RATIO:
+        return 0.0
+    astray = np.linalg.norm(_middle(pose.keypoints, seen_joints(pose)) - track.middle(time_s))
+    return max(0.0, 1 - float(astray) / max(reach, 1e-6))
+
+
+def _inside(point: FloatArray, size: tuple[int, int] | None) -> bool:
+    return size is None or bool((point >= 0).all() and (point <= size).all())
+
+
+def oks(
+    a: FloatArray, a_scores: FloatArray, b: FloatArray, b_scores: FloatArray, forgive: float = 1.0
+) -> float:
+    """Object keypoint similarity of two poses, 0 to 1; joints count by the lower of their scores.
+
+    Args:
+        a, b: (17, 2) px, NaN where unknown. a_scores, b_scores: (17,).
+        forgive: factor of the distances that are forgiven.
+    """
+    known = np.asarray(np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1))
+    weights = np.where(known, np.minimum(a_scores, b_scores), 0.0)
+    if not weights.sum() > 0:
+        return 0.0
+    # COCO's scale is the root of the person's area; half the longer side is near it, and bears a turn of the body.
+    scale = max(0.25 * (_extent(a, a_scores) + _extent(b, b_scores)), 1.0)
+    distance = np.where(known[:, None], a - b, 0.0)
+    reach = 2 * SIGMAS * scale * forgive
+    return float((weights * np.exp(-(distance**2).sum(axis=1) / (2 * reach**2))).sum() / weights.sum())
+
+
+def distinct(poses: Sequence[Pose2D]) -> list[int]:
+    """Places of the poses that are somebody, each person once, by the best pose."""
+    somebody = [k for k, pose in enumerate(poses) if is_somebody(pose)]
+    kept: list[int] = []
+    for k in sorted(somebody, key=lambda k: (-float(np.nansum(poses[k].scores)), k)):
+        one = poses[k]
+        others = (poses[j] for j in kept)
+        if all(oks(one.keypoints, one.scores, o.keypoints, o.scores) < SAME_OKS for o in others):
+            kept.append(k)
+    return sorted(kept)
+
+
+def _extent(points: FloatArray, scores: FloatArray) -> float:
+    """Longer side, px, of what is seen of a pose."""
+    seen = np.asarray(np.isfinite(points).all(axis=1) & (scores > 0))
+    return float(np.ptp(points[seen], axis=0).max()) if seen.any() else 0.0
+
+
+def _size(pose: Pose2D) -> float:
+    return _extent(pose.keypoints, pose.scores)
+
+
+def _middle(points: FloatArray, seen: np.ndarray) -> FloatArray:
+    return np.median(points[seen], axis=0)
+
+
+def _score(pose: Pose2D) -> float:
+    return float(np.nanmean(pose.scores))

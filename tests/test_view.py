@@ -184,6 +184,15 @@ def test_original_video_in_place_of_the_rendered_one(tmp_path, make_video):
     }  # fmt: skip
 
 
+def test_clip_that_begins_late_keeps_its_times(tmp_path, make_video):
+    folder = make_run(tmp_path / "run")
+    path = folder / "clip_3d.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], *lines[26:]]))  # as with --start 1
+    assert view(folder).head["video"]["start_s"] == 1.0  # the rendered video begins with the first row
+    assert view(folder, "--video", str(make_video())).head["video"]["start_s"] == 0.0
+
+
 def test_nothing_points_outside(tmp_path):
     folder = make_run(tmp_path / "run")
     page = view(folder)
@@ -329,6 +338,13 @@ def test_what_is_not_there_is_one_clear_line(tmp_path, capsys):
         assert call(["view", *words, "--no-open"]) == 2, words
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1, error
+
+
+def test_of_several_tables_the_one_with_a_record_is_meant(tmp_path):
+    folder = make_run(tmp_path / "run", video=False)
+    (folder / "clip_by_hand_3d.csv").write_bytes((folder / "clip_3d.csv").read_bytes())
+    assert find_run(folder).csv_3d == folder / "clip_3d.csv"
+    assert find_run(folder / "clip_by_hand_3d.csv").name == "clip_by_hand"
 
 
 def test_page_that_cannot_be_written(tmp_path, capsys):

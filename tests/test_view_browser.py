@@ -265,6 +265,18 @@ def test_switching_persons(show):
     assert view.complaints == []
 
 
+def test_many_people_are_a_list(show):
+    view = show(people=tuple(range(7)))
+    assert view.page.locator("#people button").count() == 0
+    view.scrub(8)
+    view.page.select_option("#people select", label="person 6")
+    assert "5 absent" in view.page.inner_text("#counts") and "±0.08" in view.values(0)
+    view.page.evaluate("document.activeElement.blur()")
+    view.page.keyboard.press("p")
+    assert view.page.locator("#people select").evaluate("list => list.selectedOptions[0].text") == "person 0"
+    assert view.complaints == []
+
+
 def test_click_on_a_joint_chooses_it(show):
     view = show()
     view.page.keyboard.press("1")

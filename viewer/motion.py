@@ -101,14 +101,18 @@ def find_run(where: Path) -> RunFiles:
         csv_3d = where
     elif where.is_dir():
         found = sorted(where.glob("*_3d.csv"))
-        if len(found) != 1:
-            names = ", ".join(path.name for path in found[:4])
-            said = (
-                f"holds several results ({names}); name one of them"
-                if found
-                else ("holds no NAME_3d.csv; give the folder that posefix wrote, e.g. clip_posefix/")
+        # Another table of the same run, made by hand or kept as raw, has no record of its own.
+        recorded = [
+            path for path in found if path.with_name(path.name[: -len("3d.csv")] + "run.json").is_file()
+        ]
+        found = recorded if len(recorded) == 1 else found
+        if not found:
+            raise InputError(
+                f"{where}: holds no NAME_3d.csv; give the folder that posefix wrote, e.g. clip_posefix/"
             )
-            raise InputError(f"{where}: {said}")
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found[:4])
+            raise InputError(f"{where}: holds several results ({names}); name one of them")
         csv_3d = found[0]
     else:
         raise InputError(f"{where}: there is no such folder or file; run `posefix clip.mp4` first")

@@ -44,6 +44,8 @@ function setTheme(name) {
 function setPerson(k) {
   person = k;
   document.querySelectorAll("#people button").forEach((button, at) => button.setAttribute("aria-pressed", at === k));
+  const list = document.querySelector("#people select");
+  if (list) list.value = k;
   const count = (name) => PEOPLE[k].status.reduce((sum, value) => sum + (value === STATUS[name]), 0);
   const words = META.statuses.map((name) => [count(name), name]).filter(([n, name]) => n || name === "detected");
   $("counts").textContent = `${ROWS} frames: ` + words.map(([n, name]) => `${n} ${name}`).join(", ");
@@ -146,7 +148,12 @@ function wire() {
   $("joint").append(...[...GROUPS.keys()].map((name) => new Option(name, name)));
   $("joint").onchange = (event) => setJoint(event.target.value);
   document.querySelectorAll("[data-view]").forEach((button) => { button.onclick = () => scene.view(button.dataset.view); });
-  if (PEOPLE.length > 1) {
+  if (PEOPLE.length > 5) {
+    const list = document.createElement("select");
+    list.append(...PEOPLE.map(({ id }, k) => new Option(`person ${id}`, k)));
+    list.onchange = () => setPerson(Number(list.value));
+    $("people").append(list);
+  } else if (PEOPLE.length > 1) {
     PEOPLE.forEach(({ id }, k) => {
       const button = document.createElement("button");
       button.textContent = `person ${id}`;

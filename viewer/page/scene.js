@@ -1,7 +1,7 @@
 // The right panel: skeletons in three.js. CSV axes (x right, y down, z away) become x right, y up, z near.
 
 const SPACING_M = 1.15;
-const TRAIL_S = 1;
+const TRAIL_S = 1, FEW = 4;
 const VIEWS = { camera: [0, 0.02, 1], side: [1, 0.02, 0.0001], top: [0, 1, 0.0001], corner: [0.62, 0.36, 0.85] };
 
 class SkeletonScene {
@@ -52,8 +52,10 @@ class SkeletonScene {
     this.view("corner");
   }
 
-  // Everybody is relative to their own hip: stand them next to each other, in the order of the picture.
+  // Everybody is relative to their own hip: stand them next to each other, in the order of the picture. Of many, those
+  // who are never there together share a place.
   sideBySide() {
+    if (PEOPLE.length > FEW) return this.shared();
     const middles = PEOPLE.map(({ pixels }) => {
       const x = [];
       for (let row = 0; row < ROWS; row++) {
@@ -64,6 +66,19 @@ class SkeletonScene {
     });
     const order = PEOPLE.map((_, k) => k).sort((a, b) => middles[a] - middles[b] || a - b);
     return PEOPLE.map((_, k) => (order.indexOf(k) - (PEOPLE.length - 1) / 2) * SPACING_M);
+  }
+
+  shared() {
+    const taken = [];  // per place: the last row of whoever stands there
+    const slots = PEOPLE.map(({ status }) => {
+      const rows = stretches((row) => status[row] < STATUS.missing);
+      if (!rows.length) return 0;
+      let slot = taken.findIndex((last) => last < rows[0][0]);
+      if (slot < 0) slot = taken.length;
+      taken[slot] = rows[rows.length - 1][1];
+      return slot;
+    });
+    return slots.map((slot) => (slot - (taken.length - 1) / 2) * SPACING_M);
   }
 
   body(k) {
@@ -102,7 +117,7 @@ class SkeletonScene {
       }
     }
     if (this.grid) this.scene.remove(this.grid);
-    const size = Math.max(3, Math.ceil(PEOPLE.length * SPACING_M + 2));
+    const size = Math.max(3, Math.ceil(this.width() + SPACING_M + 2));
     this.grid = new THREE.GridHelper(size, size * 4, colour("cross"), colour("ground"));
     this.grid.position.y = this.groundY;
     this.scene.add(this.grid);
@@ -113,12 +128,14 @@ class SkeletonScene {
     if (!this.scene) return;
     this.named = name;
     const target = new THREE.Vector3(0, 0.52 * this.groundY + 0.38 * META.height_m - 0.3, 0);
-    const away = (2.05 * META.height_m + 0.75 * SPACING_M * (PEOPLE.length - 1)) * Math.max(1, 0.8 / this.aspect());
+    const away = (2.05 * META.height_m + 0.75 * this.width()) * Math.max(1, 0.8 / this.aspect());
     this.eye.position.set(...VIEWS[name]).normalize().multiplyScalar(away).add(target);
     this.controls.target.copy(target);
     this.controls.update();
     this.request();
   }
+
+  width() { return Math.max(...this.places) - Math.min(...this.places); }
 
   aspect() { return Math.max(0.2, this.panel.clientWidth / Math.max(1, this.panel.clientHeight)); }
 

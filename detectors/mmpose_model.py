@@ -98,18 +98,43 @@ class PoseModel:
         self._network: Any = network.to(device).eval()
         info = dataset_info(settings, meta, f"--pose-model {name}")
         self.layout, self._kept = match_layout(info["names"], f"--pose-model {name}")
-        self._joints = len(info["names"])
         self.picture = read_picture(settings, f"--pose-model {name}")
         self._meta = {"flip_indices": info["flip"], "input_size": self.picture.size}
-        head = type(self._network.head).__module__
-        self._test = dict(self._network.test_cfg)
+        self._test = dict(network.test_cfg)
         # SimCC's and regression heads draw theirs afterwards, for looking at.
-        self._reads_heatmaps = ".heatmap_heads." in head
-        self._test["output_heatmaps"] = self._reads_heatmaps
+        self._test["output_heatmaps"] = ".heatmap_heads." in type(network.head).__module__
+        self._joints = self._try(f"--pose-model {name}")
+        chosen = self._test.get("output_keypoint_indices") or range(self._joints)
+        if len(chosen) != len(info["names"]):
+            raise InputError(
+                f"--pose-model {name}: the network answers {len(chosen)} joints, its data set has {len(info['names'])}"
+            )
+        self._kept = [chosen[k] for k in self._kept]
 
-    @torch.inference_mode()
+    def _try(self, where: str) -> int:
+        """How many joints the head answers, found with an empty picture. Raises InputError where the network fails."""
+        width, height = self.picture.size
+        try:
+            found, _ = self._answer(np.zeros((1, height, width, 3), np.uint8))
+        except Exception as error:  # networks of strangers' configs can raise anything
+            raise InputError(f"{where}: the network fails on a picture ({_reason(error)})") from error
+        return int(_array(found[0].keypoints).shape[1])
+
     def __call__(self, pictures: np.ndarray) -> Answers:
         """(n, h, w, 3) BGR bytes -> answers; the picture's mirror image is asked too where the config says so."""
+        found, fields = self._answer(pictures)
+        # By the head also where places come from heatmaps: not every codec's peaks are 0..1.
+        scores = np.stack([_array(f.keypoint_scores)[0][self._kept] for f in found])  # (n, J)
+        scores = np.nan_to_num(scores).clip(0, 1)
+        # UDP's offsets come as three maps a joint: these the head must read.
+        if fields and len(fields[0].heatmaps) == self._joints:
+            maps = np.stack([_array(f.heatmaps)[self._kept] for f in fields])  # (n, J, h, w)
+            return Answers(maps, decode_heatmaps(maps)[0], scores)
+        return Answers(None, np.stack([_array(f.keypoints)[0, self._kept, :2] for f in found]), scores)
+
+    @torch.inference_mode()
+    def _answer(self, pictures: np.ndarray) -> tuple[list[Any], list[Any]]:
+        """What the head says of each picture: keypoints and scores; and its heatmaps, or nothing."""
         sample = importlib.import_module("mmpose.structures").PoseDataSample
         images = [torch.from_numpy(p.transpose(2, 0, 1).copy()) for p in pictures]  # (h, w, 3) -> (3, h, w)
         samples = [sample(metainfo=self._meta) for _ in images]
@@ -119,16 +144,7 @@ class PoseModel:
         if self._test.get("flip_test", False):
             features = [features, self._network.extract_feat(inputs.flip(-1))]
         answer = self._network.head.predict(features, samples, test_cfg=self._test)
-        found, fields = answer if isinstance(answer, tuple) else (answer, [])
-        # By the head also where places come from heatmaps: not every codec's peaks are 0..1.
-        scores = np.stack([_array(f.keypoint_scores)[0][self._kept] for f in found])  # (n, J)
-        scores = np.nan_to_num(scores).clip(0, 1)
-        if (
-            fields and len(fields[0].heatmaps) == self._joints
-        ):  # else maps of something beside (UDP's offsets)
-            maps = np.stack([_array(f.heatmaps)[self._kept] for f in fields])  # (n, J, h, w)
-            return Answers(maps, decode_heatmaps(maps)[0], scores)
-        return Answers(None, np.stack([_array(f.keypoints)[0, self._kept, :2] for f in found]), scores)
+        return answer if isinstance(answer, tuple) else (answer, [])
 
     def close(self) -> None:
         """Free the network."""
@@ -136,9 +152,9 @@ class PoseModel:
 
 
 def _array(values: Any) -> FloatArray:
-    return (values.float().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)).astype(
-        np.float32
-    )
+    if isinstance(values, Tensor):
+        values = values.float().cpu().numpy()
+    return np.asarray(values, np.float32)
 
 
 def find_config(name: str, package: str = "mmpose", flag: str = "--pose-model") -> tuple[Path, str | None]:

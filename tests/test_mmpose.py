@@ -451,6 +451,29 @@ def test_bad_models_are_one_clear_line_each(tmp_path, tiny):
 
 
 @needs_mmpose
+def test_a_config_may_choose_among_the_joints_that_the_head_answers(tiny, tmp_path):
+    config, weights = tiny
+    order = list(range(17))[::-1]
+    chosen, fewer = tmp_path / "chosen.py", tmp_path / "fewer.py"
+    text = Path(config).read_text()
+    chosen.write_text(text.replace("flip_test=True", f"output_keypoint_indices={order}"))
+    plain = tmp_path / "plain.py"
+    plain.write_text(text.replace("flip_test=True", "flip_test=False"))
+    (a,), (b,) = (
+        create_detector("mmpose", "cpu", DetectorOptions(str(c), pose_weights=weights)).detect(noise())
+        for c in (chosen, plain)
+    )
+    np.testing.assert_array_equal(a.keypoints, b.keypoints[order])
+    np.testing.assert_array_equal(a.heatmaps, b.heatmaps[order])
+    fewer.write_text(text.replace("out_channels=17", "out_channels=14").replace("flip_test=True", ""))
+    state, _ = read_checkpoint(weights, "")
+    state |= {k: v[:14] for k, v in state.items() if "final_layer" in k}
+    cut = str(save(tmp_path / "cut.pth", {"state_dict": state}))
+    with pytest.raises(InputError, match=r"fewer\.py: the network answers 14 joints, its data set has 17"):
+        create_detector("mmpose", "cpu", DetectorOptions(str(fewer), pose_weights=cut))
+
+
+@needs_mmpose
 def test_person_detectors_that_are_not_there(tiny, monkeypatch):
     from posefix.detectors import mmpose_detector
 

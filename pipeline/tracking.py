@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ..skeleton import H36M17, Pose2D
 from ..skeleton.poses import FloatArray
@@ -179,12 +180,14 @@ class Tracker(Generic[Item]):
 
         found: list[tuple[_Track, int]] = []
 
-        def take(tracks: list[_Track], alike: Callable[[_Track, Pose2D, float], float]) -> None:
+        def take(
+            tracks: list[_Track], alike: Callable[[list[_Track], list[Pose2D], float], np.ndarray]
+        ) -> None:
             tracks = [t for t in tracks if t.frame < self._frame]
             free = sorted(set(poses) - {k for _, k in found})
             if not tracks or not free:
                 return
-            table = np.array([[alike(t, poses[k], time_s) for k in free] for t in tracks])  # (tracks, free)
+            table = alike(tracks, [poses[k] for k in free], time_s)  # (tracks, free)
             for a, b in zip(*linear_sum_assignment(-table), strict=True):
                 if table[a, b] > 0:
                     tracks[a].see(poses[free[b]], self._frame, time_s)
@@ -222,20 +225,23 @@ class Tracker(Generic[Item]):
         return track.number
 
 
-def _as_expected(track: _Track, pose: Pose2D, time_s: float) -> float:
-    """OKS of the pose and the track moved on; 0 where it is too small."""
-    forgive = 1 + (time_s - track.time_s) / WIDEN_S
-    alike = oks(track.at(time_s), track.pose.scores, pose.keypoints, pose.scores, forgive)
-    return alike if alike >= MIN_OKS else 0.0
+def _as_expected(tracks: list[_Track], poses: list[Pose2D], time_s: float) -> np.ndarray:
+    """(tracks, poses): OKS of the poses and the tracks moved on; 0 where it is too small."""
+    forgive = np.array([1 + (time_s - t.time_s) / WIDEN_S for t in tracks])
+    expected = np.stack([t.at(time_s) for t in tracks])
+    alike = oks(expected, _scores([t.pose for t in tracks]), _points(poses), _scores(poses), forgive)
+    return np.where(alike >= MIN_OKS, alike, 0.0)
 
 
-def _within_reach(track: _Track, pose: Pose2D, time_s: float) -> float:
-    """1 where the pose lies at the place that is expected, 0 where it is out of reach or of another size."""
-    reach = (REACH + REACH_S * (time_s - track.time_s)) * track.size
-    if not track.size / MAX_RATIO <= _size(pose) <= track.size * MAX_RATIO:
-        return 0.0
-    astray = np.linalg.norm(_middle(pose.keypoints, seen_joints(pose)) - track.middle(time_s))
-    return max(0.0, 1 - float(astray) / max(reach, 1e-6))
+def _within_reach(tracks: list[_Track], poses: list[Pose2D], time_s: float) -> np.ndarray:
+    """(tracks, poses): 1 where a pose lies at the place expected, 0 where it is out of reach or of another size."""
+    sizes = np.array([max(t.size, 1e-6) for t in tracks])[:, None]
+    ratio = np.array([_size(p) for p in poses]) / sizes
+    reach = (REACH + REACH_S * np.array([[time_s - t.time_s] for t in tracks])) * sizes
+    there = np.array([_middle(p.keypoints, seen_joints(p)) for p in poses])  # (poses, 2)
+    astray = np.linalg.norm(there - np.array([[t.middle(time_s)] for t in tracks]), axis=2)
+    fits = (ratio >= 1 / MAX_RATIO) & (ratio <= MAX_RATIO)
+    return np.where(fits, 1 - astray / reach, 0.0).clip(min=0)
 
 
 def _inside(point: FloatArray, size: tuple[int, int] | None) -> bool:
@@ -243,45 +249,58 @@ def _inside(point: FloatArray, size: tuple[int, int] | None) -> bool:
 
 
 def oks(
-    a: FloatArray, a_scores: FloatArray, b: FloatArray, b_scores: FloatArray, forgive: float = 1.0
-) -> float:
-    """Object keypoint similarity of two poses, 0 to 1; joints count by the lower of their scores.
+    a: FloatArray, a_scores: FloatArray, b: FloatArray, b_scores: FloatArray, forgive: npt.ArrayLike = 1.0
+) -> np.ndarray:
+    """Object keypoint similarity of every a with every b, 0 to 1; joints count by the lower of their scores.
 
     Args:
-        a, b: (17, 2) px, NaN where unknown. a_scores, b_scores: (17,).
-        forgive: factor of the distances that are forgiven.
+        a, b: (m, 17, 2) and (n, 17, 2) px, NaN where unknown. a_scores, b_scores: (m, 17) and (n, 17).
+        forgive: (m,) factors of the distances that are forgiven, or one for all.
+
+    Returns:
+        (m, n).
     """
-    known = np.asarray(np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1))
-    weights = np.where(known, np.minimum(a_scores, b_scores), 0.0)
-    if not weights.sum() > 0:
-        return 0.0
+    apart = ((a[:, None] - b[None]) ** 2).sum(axis=3)  # (m, n, 17)
+    weights = np.where(np.isnan(apart), 0.0, np.minimum(a_scores[:, None], b_scores[None]))
     # COCO's scale is the root of the person's area; half the longer side is near it, and bears a turn of the body.
-    scale = max(0.25 * (_extent(a, a_scores) + _extent(b, b_scores)), 1.0)
-    distance = np.where(known[:, None], a - b, 0.0)
-    reach = 2 * SIGMAS * scale * forgive
-    return float((weights * np.exp(-(distance**2).sum(axis=1) / (2 * reach**2))).sum() / weights.sum())
+    scale = 0.25 * (_extents(a, a_scores)[:, None] + _extents(b, b_scores)[None])  # (m, n)
+    reach = 2 * SIGMAS * (scale.clip(min=1) * np.reshape(forgive, (-1, 1)))[..., None]  # (m, n, 17)
+    alike = weights * np.exp(-np.nan_to_num(apart) / (2 * reach**2))
+    return alike.sum(axis=2) / weights.sum(axis=2).clip(min=1e-9)
 
 
 def distinct(poses: Sequence[Pose2D]) -> list[int]:
     """Places of the poses that are somebody, each person once, by the best pose."""
     somebody = [k for k, pose in enumerate(poses) if is_somebody(pose)]
-    kept: list[int] = []
-    for k in sorted(somebody, key=lambda k: (-float(np.nansum(poses[k].scores)), k)):
-        one = poses[k]
-        others = (poses[j] for j in kept)
-        if all(oks(one.keypoints, one.scores, o.keypoints, o.scores) < SAME_OKS for o in others):
+    best = sorted(somebody, key=lambda k: (-float(np.nansum(poses[k].scores)), k))
+    if len(best) < 2:
+        return best
+    points, scores = _points([poses[k] for k in best]), _scores([poses[k] for k in best])
+    same = oks(points, scores, points, scores) >= SAME_OKS
+    kept: list[int] = []  # rows of `same`
+    for k in range(len(best)):
+        if not same[k, kept].any():
             kept.append(k)
-    return sorted(kept)
+    return sorted(best[k] for k in kept)
 
 
-def _extent(points: FloatArray, scores: FloatArray) -> float:
-    """Longer side, px, of what is seen of a pose."""
-    seen = np.asarray(np.isfinite(points).all(axis=1) & (scores > 0))
-    return float(np.ptp(points[seen], axis=0).max()) if seen.any() else 0.0
+def _points(poses: Sequence[Pose2D]) -> FloatArray:
+    return np.stack([p.keypoints for p in poses])  # (n, 17, 2)
+
+
+def _scores(poses: Sequence[Pose2D]) -> FloatArray:
+    return np.stack([p.scores for p in poses])  # (n, 17)
+
+
+def _extents(points: FloatArray, scores: FloatArray) -> np.ndarray:
+    """(n, 17, 2) px, (n, 17) -> (n,) longer sides, px, of what is seen of poses; 0 where nothing is."""
+    seen = (np.isfinite(points).all(axis=2) & (scores > 0))[..., None]  # (n, 17, 1)
+    low, high = np.where(seen, points, np.inf).min(axis=1), np.where(seen, points, -np.inf).max(axis=1)
+    return np.maximum(high - low, 0.0).max(axis=1)  # nothing seen: inf from inf, no less than 0
 
 
 def _size(pose: Pose2D) -> float:
-    return _extent(pose.keypoints, pose.scores)
+    return float(_extents(pose.keypoints[None], pose.scores[None])[0])
 
 
 def _middle(points: FloatArray, seen: np.ndarray) -> FloatArray:

@@ -128,17 +128,18 @@ def test_two_poses_of_one_person_count_once():
 
 
 def test_oks_is_that_of_coco():
-    """By hand: every joint off by its own reach gives exp(-1/2); half of them unknown changes nothing."""
+    """By hand: every joint off by its own reach gives exp(-1/2), half as far exp(-1/8); unknown joints count not."""
     a = standing(300)
     scale = 0.5 * float(np.ptp(a.keypoints, axis=0).max())
-    b = a.keypoints + np.stack([2 * tracking.SIGMAS * scale, np.zeros(17)], axis=1)
-    b[:, 0] += 0  # sizes of both enter: shifts leave the height alone
-    assert oks(a.keypoints, a.scores, b, a.scores) == pytest.approx(np.exp(-0.5), rel=0.01)
-    b[::2] = np.nan
-    b[[3, 10]] = (a.keypoints + np.stack([2 * tracking.SIGMAS * scale, np.zeros(17)], axis=1))[[3, 10]]
-    assert oks(a.keypoints, a.scores, b, a.scores) == pytest.approx(np.exp(-0.5), rel=0.01)
-    assert oks(a.keypoints, a.scores, a.keypoints, a.scores) == 1
-    assert oks(a.keypoints, a.scores, np.full((17, 2), np.nan), a.scores) == 0
+    shift = np.stack([2 * tracking.SIGMAS * scale, np.zeros(17)], axis=1)  # leaves the height alone
+    partly = a.keypoints + shift
+    partly[[2, 5, 13, 16]] = np.nan
+    points = np.stack([a.keypoints, a.keypoints + shift, partly, np.full((17, 2), np.nan)])
+    scores = np.stack([a.scores] * 4)
+    want = [1, np.exp(-0.5), np.exp(-0.5), 0]
+    np.testing.assert_allclose(oks(points[:1], scores[:1], points, scores)[0], want, rtol=1e-4)
+    wide = oks(points[:2], scores[:2], points[:2], scores[:2], [2.0, 1.0])
+    np.testing.assert_allclose(wide, [[1, np.exp(-1 / 8)], [np.exp(-0.5), 1]], rtol=1e-4)
 
 
 def test_nobody_is_followed_across_a_cut():

@@ -80,6 +80,23 @@ def test_a_run_folder_tells_what_made_it(runs) -> None:
         assert torch.load(run / name, weights_only=True)
 
 
+def test_systems_of_one_seed_see_the_same_poses(toy, mixture, sets, tmp_path, monkeypatch) -> None:
+    drawn: list[torch.Tensor] = []
+
+    class Watched:
+        def draw(self, count, g):
+            batch = toy.draw(count, g)
+            drawn.append(batch["truth"])
+            return batch
+
+    budget = replace(BUDGET, samples=4 * BUDGET.batch)
+    for name in ("regressor", "diffpose", "diffupose"):  # which need different amounts of noise
+        train_system(name, small(name), Watched(), toy.lifter, lambda: mixture, sets, tmp_path / name, budget)
+    one, two, three = drawn[:4], drawn[4:8], drawn[8:]
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(one, two, three, strict=True))
+    assert not torch.equal(one[0], one[1])
+
+
 @pytest.mark.parametrize("name", ["stacked", "cce-cag"])
 def test_a_stopped_run_resumes_to_the_same_end(name, runs, toy, mixture, sets, tmp_path, monkeypatch) -> None:
     class Stop(Exception): ...

@@ -20,6 +20,7 @@ from posefix.skeleton.errors import InputError
 from posefix.training import augment as aug
 from posefix.training.export import export_lifter, export_refiner
 from posefix.training.loop import TrainConfig, Trainer, learning_rate
+from posefix.training.optimisers import OptimiserName
 from posefix.training.pool import build_pool, fold_of, training_sequences
 from posefix.training.train_refiner import Previous, RefinerLossConfig, refiner_loss
 from torch import nn
@@ -138,6 +139,54 @@ def test_people_stay_in_one_fold(shared_dir) -> None:
     pool = build_pool(sequences)
     guessed = pool.joint_weights[:, 9] == 0
     assert 0 < guessed.float().mean() < 0.1
+
+
+def wide_trainer(folder, samples: int, optimiser: OptimiserName) -> Trainer:
+    """Learns a linear map through a hidden layer that Muon takes."""
+    torch.manual_seed(0)
+    target = torch.randn(3, 3)
+    return Trainer(
+        nn.Sequential(nn.Linear(3, 64), nn.Linear(64, 64), nn.Linear(64, 3)),
+        draw=lambda g: {"x": torch.randn(16, 3, generator=g)},
+        loss=lambda m, b: (m(b["x"]) - b["x"] @ target).abs().mean(),
+        validate=lambda m: {"score": float((m(torch.eye(3)) - target).abs().sum().detach())},
+        config=TrainConfig(
+            samples=samples, batch=16, warmup=5, validate_every=160, bfloat16=False, lr=0.01, optimiser=optimiser
+        ),
+        folder=folder,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="needs torch 2.9 or later for Muon")
+def test_muon_takes_hidden_matrices_learns_and_resumes(tmp_path) -> None:
+    whole = wide_trainer(tmp_path / "whole", 960, "muon")
+    held = {
+        name: [p.shape for p in part.param_groups[0]["params"]]
+        for name, part in whole.optimiser.parts.items()
+    }
+    assert held["muon"] == [(64, 64)] and len(held["adamw"]) == 5
+    first = whole.validate(whole.model)["score"]
+    end = whole.run(report=lambda row: None)
+    assert whole.best < 0.3 * first
+
+    def stop(row: dict) -> None:
+        if row["samples"] >= 480:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wide_trainer(tmp_path / "parts", 960, "muon").run(report=stop)
+    resumed = wide_trainer(tmp_path / "parts", 960, "muon").run(report=lambda row: None)
+    assert torch.equal(end[1].weight, resumed[1].weight)
+    plain = wide_trainer(tmp_path / "plain", 960, "adamw").run(report=lambda row: None)
+    assert not torch.equal(end[1].weight, plain[1].weight)
+
+
+def test_a_run_begun_before_a_setting_existed_resumes(tmp_path) -> None:
+    toy_trainer(tmp_path, 320).run(report=lambda row: None)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    del state["config"]["optimiser"]
+    torch.save(state, tmp_path / "last.pt")
+    assert toy_trainer(tmp_path, 320).run(report=lambda row: None) is not None
 
 
 def toy_trainer(folder, samples: int) -> Trainer:

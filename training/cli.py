@@ -64,7 +64,6 @@ def train_refiner(
     run: Path = Path("runs/refiner"),
     folds: Path | None = None,
     begin: Path | None = None,
-    optimiser: Literal["adamw", "muon"] | None = None,
     predict: Literal["error", "pose", "previous"] = "error",
     bridge: float | None = None,
     odd_bodies: bool = True,
@@ -86,13 +85,13 @@ def train_refiner(
         run: run folder: log, curves, checkpoints.
         folds: folder of the two lifters' runs; by default RUN.
         begin: run folder of another refiner; a new run begins with its averaged weights.
-        optimiser: of the network; by default that of the shipped weights' last run.
         predict: what the network answers: the error in its input, the pose afresh, or the previous step's state.
         bridge: share of the samples that lie between truth and lifted pose; the others, around the truth.
         odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
         shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.
-        budget: that of the shipped weights' last run, or the one common to the systems compared.
+        budget: that of the shipped weights' first run, or with --begin their second; or the one common to
+            the systems compared.
         samples: training budget, where it is to be another.
         seed: of everything random.
         device: where the training runs; auto takes the fastest there is.
@@ -102,8 +101,9 @@ def train_refiner(
     from .train_lifter import FOLD_BUDGET
     from .train_lifter import train_lifter as train_fold
     from .train_refiner import (
+        FIRST_BUDGET,
         REFINER_AUGMENT,
-        REFINER_BUDGET,
+        SECOND_BUDGET,
         SHIPPED_SHARE,
         RefinerLossConfig,
         choose,
@@ -131,10 +131,9 @@ def train_refiner(
         )
         for i in (0, 1)
     ]
-    given = REFINER_BUDGET if budget == "shipped" else SYSTEM_BUDGET
-    config = replace(
-        given, samples=samples or given.samples, optimiser=optimiser or given.optimiser, seed=seed
-    )
+    shipped = FIRST_BUDGET if begin is None else SECOND_BUDGET
+    given = shipped if budget == "shipped" else SYSTEM_BUDGET
+    config = replace(given, samples=samples or given.samples, seed=seed)
     base = load_network(lifter)
     network, mixture, diffusion = train(
         data,

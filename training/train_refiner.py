@@ -32,8 +32,10 @@ from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
 from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_sets
 
-REFINER_BUDGET = TrainConfig(
-    samples=1_600_000, batch=256, lr=8e-4, warmup=100, validate_every=100_000, optimiser="muon"
+# What ships was trained in two runs, the second begun with the averaged weights of the first.
+FIRST_BUDGET = TrainConfig(samples=1_500_000, batch=256, lr=7e-4, warmup=150, validate_every=150_000)
+SECOND_BUDGET = TrainConfig(
+    samples=900_000, batch=256, lr=8e-4, warmup=100, validate_every=100_000, optimiser="muon"
 )
 # The lifter and its folds see AugmentConfig(); the refiner also bodies beyond it, on which they err as on strangers.
 REFINER_AUGMENT = AugmentConfig(odd_body=0.5, other_skeleton=0.3)
@@ -210,7 +212,7 @@ def train_refiner(
     run: Path,
     lifter: GraFormer,
     fold_lifters: Sequence[GraFormer],
-    config: TrainConfig = REFINER_BUDGET,
+    config: TrainConfig = FIRST_BUDGET,
     loss_config: RefinerLossConfig | None = None,
     shipped_share: float = SHIPPED_SHARE,
     augment: AugmentConfig = REFINER_AUGMENT,

@@ -39,7 +39,7 @@ test: $(VENV)/.test
 # Holds setuptools below 81, so it comes after the other tests.
 test-mmpose: $(VENV)/.test
 	$(BIN)/posefix install-mmpose --mmdet
-	$(BIN)/python -m pytest tests/test_mmpose.py
+	$(BIN)/python -m pytest tests/test_mmpose.py tests/test_mmpose_real.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

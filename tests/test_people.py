@@ -18,6 +18,7 @@ from posefix.pipeline.cli import call
 from posefix.pipeline.estimate import PoseEstimator
 from posefix.pipeline.gaps import GapFiller
 from posefix.pipeline.people import Choice, Trim
+from posefix.pipeline.refine import RefineSettings, refine_file
 from posefix.pipeline.report import describe
 from posefix.pipeline.run import run_video
 from posefix.pipeline.settings import Settings, parse_person
@@ -200,6 +201,30 @@ def test_single_pictures_have_their_people(tmp_path, crowd):
     assert [(r["frame"], r["person"]) for r in rows(tmp_path / "out")] == [("0", "0"), ("1", "0"), ("1", "1")]
 
 
+@pytest.mark.parametrize(("name", "people"), [("two_walking", 2), ("worker_walk", 1)])
+def test_real_people_keep_their_numbers(tmp_path, shared_dir, name, people):
+    """Two side by side, who never change sides; one, and a bin that the detector takes for another in 42 frames."""
+    weights = shared_dir / "weights"
+    models = weights / "pp_tinypose_256x192_coco17.onnx", weights / "rtmdet_nano_320_person.onnx"
+    if not all(model.is_file() for model in models):
+        pytest.skip("no ONNX files beside the clips")
+    pose, det = map(str, models)
+    own = settings(tmp_path, detector="onnx", pose_model=pose, det_model=det)
+    run_video(str(shared_dir / "videos" / f"{name}.mp4"), own, estimator=FakeEstimator())
+    with open(tmp_path / f"{name}_2d.csv", encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    hips = {
+        p: [float(r["Hip_x"]) for r in table if r["person"] == str(p) and r["Hip_x"]] for p in range(people)
+    }
+    frames = len({r["frame"] for r in table})
+    assert {r["person"] for r in table} == {str(p) for p in range(people)}
+    assert all(len(columns) >= frames - 8 for columns in hips.values())
+    if people == 2:
+        assert len(hips[0]) == len(hips[1]) == frames and all(
+            a > b for a, b in zip(hips[0], hips[1], strict=True)
+        )
+
+
 @pytest.fixture(scope="module")
 def networks() -> PoseEstimator:
     from importlib.resources import files
@@ -217,6 +242,27 @@ def test_the_shipped_networks_give_the_same_bytes_at_any_batch_size(tmp_path, cl
         run_video(clip, settings(out, batch_size=size, max_frames=30), estimator=own)
         written.add((out / "clip_3d.csv").read_bytes())
     assert len(written) == 1 and b",1,detected" in written.pop()
+
+
+def test_the_2d_csv_of_several_people_refined_gives_their_3d_to_the_byte(
+    tmp_path, clip, crowd, monkeypatch, networks
+):
+    monkeypatch.setattr(
+        crowd, "actors", (ACTORS[0], Actor(lambda t: 400 - 10 * t, range(3, 27), range(13, 23)))
+    )
+    own = PoseEstimator.load("cpu")
+    run_video(clip, settings(tmp_path / "a", max_frames=30), estimator=own)
+    table = tmp_path / "a" / "clip_2d.csv"
+    refine_file(table, RefineSettings(output=tmp_path / "b", device="cpu"))
+    for name in ("clip_2d.csv", "clip_3d.csv"):
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+    assert statuses(rows(tmp_path / "b"), 1) == {k: "m" if 13 <= k < 23 else "d" for k in range(3, 27)}
+    refine_file(table, RefineSettings(output=tmp_path / "c", device="cpu", person="1"))
+    chosen, among = (
+        [r for r in rows(tmp_path / name) if r["person"] == "1" and r["status"] == "detected"]
+        for name in "cb"
+    )
+    assert chosen == among and len(chosen) == 14
 
 
 def test_threads_change_no_number(networks):

@@ -210,6 +210,35 @@ def test_rows_of_posefix_are_drawn_as_they_are_and_one_person_may_be_kept(tmp_pa
     assert pose(alone[1]).tolist() == pose(found[3]).tolist()
 
 
+def test_everybody_of_a_file_is_refined_or_those_that_are_named(tmp_path):
+    """Person 7 throughout, 3 in the first two of four frames."""
+    path = tmp_path / "results.json"
+    poses = made.person("coco17")
+    entries = made.alphapose(path, poses[:2], idx=3, shift=400.0) + made.alphapose(path, poses, idx=7)
+    path.write_text(json.dumps(entries))
+    table, record = refine(path, tmp_path / "all")
+    assert [(r["frame"], r["person"]) for r in table] == [
+        ("0", "3"), ("0", "7"), ("1", "3"), ("1", "7"), ("2", "7"), ("3", "7")
+    ]  # fmt: skip
+    assert record["people"] == {"count": 2, "rows": {"3": {"detected": 2}, "7": {"detected": 4}}}
+    alone, _ = refine(path, tmp_path / "one", person="3")
+    assert [(r["person"], r["status"][0]) for r in alone] == [("3", "d"), ("3", "d"), ("3", "m"), ("3", "m")]
+    np.testing.assert_array_equal(pose(alone[0]), pose(table[0]))
+    largest, _ = refine(path, tmp_path / "largest", person="largest")
+    assert len({r["person"] for r in largest}) == 1 and len(largest) == 4
+
+
+def test_the_only_person_of_a_file_has_a_row_in_every_frame(tmp_path):
+    path = tmp_path / "results.json"
+    made.alphapose(path, made.person("coco17"), idx=7)
+    entries = json.loads(path.read_text())
+    path.write_text(
+        json.dumps([e for e in entries if not str(e["image_id"]).startswith(entries[0]["image_id"])])
+    )
+    table, _ = refine(path, tmp_path)
+    assert [(r["person"], r["status"][0]) for r in table] == [("7", "m"), ("7", "d"), ("7", "d"), ("7", "d")]
+
+
 def test_a_video_that_ends_before_the_keypoints_is_told(tmp_path, make_video):
     video = make_video(times=(0.0, 0.04))
     path = made.mmpose(tmp_path / "p.json", made.person("coco17"))

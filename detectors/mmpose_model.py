@@ -184,8 +184,9 @@ def find_config(name: str, package: str = "mmpose", flag: str = "--pose-model") 
 def _listed(root: Path) -> list[dict[str, Any]]:
     """All models of a package's index, in its order."""
     yaml = importlib.import_module("yaml")
-    index = yaml.safe_load((root / "model-index.yml").read_text(encoding="utf-8"))
-    files = [root / name for name in index["Import"]]
+    index = root / "model-index.yml"  # not in every installation from source
+    names = yaml.safe_load(index.read_text(encoding="utf-8"))["Import"] if index.is_file() else []
+    files = [root / name for name in names]
     pages = [yaml.safe_load(f.read_text(encoding="utf-8")) for f in files if f.is_file()]
     return [m for page in pages if isinstance(page, dict) for m in page.get("Models", []) if "Config" in m]
 

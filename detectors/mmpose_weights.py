@@ -132,7 +132,8 @@ def fetch(url: str, flag: str) -> Path:
     if path.is_file():
         return path
     digits = re.search(r"[-_]([0-9a-f]{8})(?:_\d{8})?\.pth$", path.name)
-    print(f"posefix: fetching {path.name} from MMPose's hub", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(f"posefix: fetching {path.name} from MMPose's hub", file=sys.stderr, flush=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), digits[1] if digits else None, progress=False)

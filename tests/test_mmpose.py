@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import pickle
@@ -19,7 +20,7 @@ import torch
 from posefix.detectors import create_detector
 from posefix.detectors import mmpose_weights as weights_module
 from posefix.detectors.mmpose_model import match_layout, our_name
-from posefix.detectors.mmpose_shims import nms
+from posefix.detectors.mmpose_shims import nms, stand_ins
 from posefix.detectors.mmpose_weights import fetch, fill, read_checkpoint
 from posefix.pipeline import install_mmpose
 from posefix.pipeline.cli import call
@@ -264,6 +265,20 @@ def test_layouts_are_told_by_the_names_of_the_joints():
     assert our_name("left_big_toe") == "LBigToe"
     with pytest.raises(InputError, match=r"^m: it answers 14 joints \(nose, .*halpe26, coco17, h36m17"):
         match_layout(coco[:14], "m")
+
+
+def test_a_stand_in_says_what_is_missing_when_it_is_called(monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torchvision" else real(name)
+    )
+    transforms = stand_ins()["torchvision.transforms"]
+    with pytest.raises(
+        InputError, match=r"^ToPILImage: the network needs torchvision, which is not installed$"
+    ):
+        transforms.ToPILImage()
+    with pytest.raises(AttributeError):
+        transforms.__file__  # noqa: B018: so that nobody takes it for a package on disk
 
 
 @pytest.mark.parametrize("offset", [0, 1])

@@ -277,8 +277,7 @@ def test_a_stand_in_says_what_is_missing_when_it_is_called(monkeypatch):
         InputError, match=r"^ToPILImage: the network needs torchvision, which is not installed$"
     ):
         transforms.ToPILImage()
-    with pytest.raises(AttributeError):
-        transforms.__file__  # noqa: B018: so that nobody takes it for a package on disk
+    assert not hasattr(transforms, "__file__")  # nobody takes it for a package on disk
 
 
 @pytest.mark.parametrize("offset", [0, 1])

@@ -35,7 +35,7 @@ from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_s
 # What ships was trained in two runs, the second begun with the averaged weights of the first.
 FIRST_BUDGET = TrainConfig(samples=1_500_000, batch=256, lr=7e-4, warmup=150, validate_every=150_000)
 SECOND_BUDGET = TrainConfig(
-    samples=900_000, batch=256, lr=8e-4, warmup=100, validate_every=100_000, optimiser="muon"
+    samples=700_000, batch=256, lr=8e-4, warmup=100, validate_every=100_000, optimiser="muon"
 )
 # The lifter and its folds see AugmentConfig(); the refiner also bodies beyond it, on which they err as on strangers.
 REFINER_AUGMENT = AugmentConfig(odd_body=0.5, other_skeleton=0.3)

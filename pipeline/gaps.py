@@ -26,6 +26,7 @@ from ..skeleton.poses import FloatArray
 
 MAX_GAP_S = 0.25
 MAX_GAP_FRAMES = 60  # also bounds what is held back when times are broken or the rate is extreme
+FORGET_FRAMES = 360  # somebody gone for more is forgotten where anybody is, also when times are broken
 HIDDEN_BELOW = 0.1
 BRIDGED_SCORE = 0.5
 CORE = tuple(H36M17.joints.index(s + j) for s in "LR" for j in ("Shoulder", "Hip", "Knee"))
@@ -83,6 +84,7 @@ class _Track:
     gap_number: np.ndarray = field(default_factory=lambda: np.zeros(_JOINTS, np.int64))
     last_box: tuple[_Slot, FloatArray] | None = None
     last_s: float = np.inf  # seconds; of the last sight
+    last_number: int = 0  # its frame
 
 
 class GapFiller:
@@ -142,9 +144,10 @@ class GapFiller:
         sights = {person: _Sight.of(pose) for person, pose in people.items()}
         for person, sight in sights.items():
             if sight.present:
-                self._tracks.setdefault(person, _Track()).last_s = time_s
+                track = self._tracks.setdefault(person, _Track())
+                track.last_s, track.last_number = time_s, self._count
         for person, track in list(self._tracks.items()):
-            if time_s - track.last_s > self._forget_s and person not in self._always:
+            if person not in self._always and self._gone(track, time_s):
                 del self._tracks[person]
         slot = _Slot(self._count, index, time_s, {p: sights.get(p) or _Sight.absent() for p in self._tracks})
         self._count += 1
@@ -155,6 +158,11 @@ class GapFiller:
         while self._held and self._decided(self._held[0], slot):
             rows.append(self._release())
         return rows
+
+    def _gone(self, track: _Track, now: float) -> bool:
+        """Whether somebody is forgotten."""
+        long = now - track.last_s > self._forget_s or self._count - track.last_number > FORGET_FRAMES
+        return long and self._forget_s < np.inf
 
     def _follow(self, track: _Track, person: int, slot: _Slot) -> None:
         """Close the gaps that end in this frame, note those that begin."""

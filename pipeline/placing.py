@@ -75,8 +75,9 @@ class Stage:
 
     def _shown(self, where: np.ndarray) -> tuple[float, float]:
         """Within the panel, also for who is far off."""
-        most = self._half_m - _MARGIN_M
         away = min(max(where[1] - self._middle_m, -self._half_m), self._half_m)
+        # The viewer stands some 2.4 halves off and sees less of what is near.
+        most = self._half_m + min(away, 0.0) / 2.4 - _MARGIN_M
         cos, sin = math.cos(self._turn), math.sin(self._turn)
         aside = min(max(where[0] * cos - away * sin, -most), most)  # from the panel's middle
         return float((aside + away * sin) / cos), float(away)

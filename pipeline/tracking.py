@@ -30,10 +30,9 @@ import numpy.typing as npt
 
 from ..skeleton import H36M17, Pose2D
 from ..skeleton.poses import FloatArray
-from .gaps import is_somebody, seen_joints
+from .gaps import FORGET_FRAMES, is_somebody, seen_joints
 
 KEEP_S = 1.5  # somebody out of sight for longer is given up
-KEEP_FRAMES = 360  # also bounds how many people are kept when times are broken
 CONFIRM_S = 0.25
 CONFIRM_FRAMES = 60  # bounds what is held back when times are broken or the rate is extreme
 MIN_SIGHTS = 3
@@ -169,7 +168,7 @@ class Tracker(Generic[Item]):
     def _forget(self, now: float) -> None:
         self._tracks = [
             t for t in self._tracks
-            if t.person is not False and now - t.time_s <= KEEP_S and self._frame - t.frame <= KEEP_FRAMES
+            if t.person is not False and now - t.time_s <= KEEP_S and self._frame - t.frame <= FORGET_FRAMES
         ]  # fmt: skip
 
     def _match(

@@ -16,7 +16,7 @@ from posefix.lifter import Lifter
 from posefix.pipeline import run as run_module
 from posefix.pipeline.cli import call
 from posefix.pipeline.estimate import PoseEstimator
-from posefix.pipeline.gaps import GapFiller
+from posefix.pipeline.gaps import FORGET_FRAMES, MAX_GAP_FRAMES, GapFiller
 from posefix.pipeline.people import Choice, Trim
 from posefix.pipeline.refine import RefineSettings, refine_file
 from posefix.pipeline.report import describe
@@ -322,6 +322,16 @@ def test_people_who_were_given_up_have_no_rows_and_may_come_again():
     late = GapFiller(0, (), forget_s=1.0)
     got = late.push(0, 0.0, {1: standing(100)}) + late.push(1, 0.1, {}) + late.push(2, 50.0, {})  # time leaps
     assert len(got + late.finish()) == 3
+
+
+def test_rows_wait_for_a_bounded_number_of_frames_when_time_stands_still():
+    filler, trim, done = GapFiller(0, (), forget_s=1.5), Trim(), 0
+    for k in range(1000):
+        new = filler.push(k, 0.0, {0: standing(100), **({1: standing(400)} if k < 5 else {})})
+        done += sum(len(trim.push(r)) for r in new)
+        assert k + 1 - done <= FORGET_FRAMES + MAX_GAP_FRAMES + 2
+    done += sum(len(trim.push(r)) for r in filler.finish()) + len(trim.finish())
+    assert done == 1000
 
 
 def test_choice_of_the_largest_lasts():

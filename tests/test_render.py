@@ -184,10 +184,14 @@ def test_people_stand_where_they_are_in_the_picture_in_their_own_colours():
     assert picture[0] == pytest.approx(640, abs=60) and picture[1] == pytest.approx(440, abs=50)
 
 
-def test_who_is_far_off_stays_in_the_panel():
+@pytest.mark.parametrize("size", [0.1, 0.5, 3.0])
+@pytest.mark.parametrize("x", [20, 1260])
+def test_who_is_far_off_stays_in_the_panel(size, x):
     whole, flat = person(), person().pose2d.keypoints
-    small = Person(1, "detected", Pose2D((flat - (640, 360)) * 0.1 + (20, 360), np.ones(17)), whole.pose3d)
-    places = Stage().place(0.0, (whole, small), 1280, 720)
+    other = Person(1, "detected", Pose2D((flat - (640, 360)) * size + (x, 360), np.ones(17)), whole.pose3d)
+    stage = Stage()
+    stage.place(0.0, (whole,), 1280, 720)
+    places = stage.place(0.1, (whole, other), 1280, 720)
     view = View3D(720, places.half_m, 35.0, 14.0, 1.75)
     hips = [view.project(np.zeros((1, 3)), at)[0][0] for at in places.at.values()]
     assert all(30 < x < 690 for x, _ in hips)

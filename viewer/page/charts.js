@@ -206,8 +206,9 @@ class Charts {
     const made = document.createElement("span"), v = value(row), s = spread(row);
     made.className = side;
     const letter = { left: "L ", right: "R ", centre: "" }[side];
-    const sign = Number.isFinite(s) ? ` ±${s.toFixed(chart.digits)}` : "";
-    made.textContent = letter + (Number.isFinite(v) ? v.toFixed(chart.digits) + sign : "–");
+    const number = (n) => n.toFixed(chart.digits).replace(/^-(?=[0.]+$)/, "");  // no -0
+    const sign = Number.isFinite(s) ? ` ±${number(s)}` : "";
+    made.textContent = letter + (Number.isFinite(v) ? number(v) + sign : "–");
     return made;
   }
 }

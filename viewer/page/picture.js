@@ -104,8 +104,9 @@ class Picture {
         return [person.pixels[at] * scale + place[0], person.pixels[at + 1] * scale + place[1]];
       });
       const chosen = k === this.selected();
-      if (this.failed || !META.video.rendered) this.skeleton(pen, points, chosen, person.status[row]);
-      if (PEOPLE.length > 1) this.mark(pen, points, chosen, person.id);
+      const bare = this.failed || !META.video.rendered;  // nothing is drawn in the picture yet
+      if (bare) this.skeleton(pen, points, chosen, person.status[row]);
+      if (PEOPLE.length > 1 && (bare || chosen)) this.mark(pen, points, chosen, bare ? `#${person.id}` : "");
     });
   }
 
@@ -126,7 +127,7 @@ class Picture {
     pen.globalAlpha = 1;
   }
 
-  mark(pen, points, chosen, id) {
+  mark(pen, points, chosen, name) {
     const seen = points.filter((point) => !Number.isNaN(point[0]));
     if (!seen.length) return;
     const x = seen.map((point) => point[0]), y = seen.map((point) => point[1]);
@@ -138,7 +139,7 @@ class Picture {
     pen.shadowBlur = 4;
     pen.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
     pen.font = `600 ${Math.max(12, this.overlay.height / 30)}px system-ui, sans-serif`;
-    pen.fillText(`#${id}`, box[0] + 2, Math.max(box[1] - 5, this.overlay.height / 28));
+    pen.fillText(name, box[0] + 2, Math.max(box[1] - 5, this.overlay.height / 28));
     pen.shadowBlur = 0;
   }
 }

@@ -4,6 +4,7 @@ class Player {
   constructor(video) {
     this.video = video;  // null: none, or it cannot be played
     this.row = 0;
+    this.last = ROWS - 1;  // that playing leads to: the video may end before the rows do
     this.playing = false;
     this.speed = 1;
     this.listeners = [];
@@ -13,7 +14,11 @@ class Player {
   }
 
   follow(video) {
-    video.addEventListener("ended", () => this.pause());
+    video.addEventListener("ended", () => {
+      // A slow machine leaves out pictures, the last ones too.
+      this.row = this.last = rowAt(video.currentTime + META.video.start_s + 0.001);
+      this.pause();
+    });
     if (!video.requestVideoFrameCallback) return;
     const note = (_, picture) => {
       this.shown = picture.mediaTime;
@@ -24,6 +29,7 @@ class Player {
 
   dropVideo() {
     this.video = null;
+    this.last = ROWS - 1;
     if (this.playing) this.startClock();
   }
 
@@ -54,12 +60,13 @@ class Player {
 
   play() {
     if (this.playing) return;
-    if (this.row >= ROWS - 1) this.seek(0);
+    if (this.row >= this.last) this.seek(0);
     this.playing = true;
     this.startClock();
     if (this.video) {
       this.video.playbackRate = this.speed;
-      this.video.play().catch(() => this.pause());
+      // Aborted: by a pause that came at once.
+      this.video.play().catch((error) => { if (error.name !== "AbortError") this.pause(); });
     }
     requestAnimationFrame(this.tick);
     this.emit();

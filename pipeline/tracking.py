@@ -123,6 +123,7 @@ class Tracker(Generic[Item]):
         self._tracks: list[_Track] = []
         self._held: deque[_Held[Item]] = deque()
         self._frame = 0
+        self._time_s = math.inf
         self._began = 0  # frame that the clip, or its part after a cut, began with
         self._next_number = 0
 
@@ -139,6 +140,9 @@ class Tracker(Generic[Item]):
         Returns:
             The frames now decided: item, and {person's number: place of their pose among the frame's `poses`}.
         """
+        # Nobody can be followed over so long a leap, nor confirmed.
+        done = self.cut() if time_s - self._time_s > KEEP_S else []
+        self._time_s = time_s
         self._forget(time_s)
         there = distinct(poses)
         found = self._match(time_s, {k: poses[k] for k in there}, size)
@@ -151,7 +155,7 @@ class Tracker(Generic[Item]):
         for track in self._tracks:
             if track.person is None:
                 self._judge(track, time_s, last=False)
-        return self._release()
+        return done + self._release()
 
     def cut(self) -> list[tuple[Item, dict[int, int]]]:
         """The picture changes altogether: nobody is followed across this point. Returns all frames held."""

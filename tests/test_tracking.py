@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_people import Actor, standing
 from posefix.pipeline import tracking
 from posefix.pipeline.tracking import CONFIRM_S, KEEP_S, Tracker, distinct, oks
@@ -149,6 +151,12 @@ def test_nobody_is_followed_across_a_cut():
     assert [list(places) for _, places in out] == [[0]] * 10 + [[1]] * 10
 
 
+def test_over_long_leaps_of_time_nobody_is_followed_and_nobody_is_lost():
+    tracker: Tracker[int] = Tracker()
+    out = [x for k in range(4) for x in tracker.push(k, 5.0 * k, [standing(300), standing(500)])]
+    assert out + tracker.finish() == [(k, {2 * k: 0, 2 * k + 1: 1}) for k in range(4)]
+
+
 def test_numbers_do_not_depend_on_the_order_of_the_poses():
     actors = [Actor(lambda t, a=a: 80 + 70 * a + 40 * np.sin(t + a), height=150 + 11 * a) for a in range(6)]
     first = follow(actors, 120, seed=1)
@@ -167,6 +175,32 @@ def test_frames_are_held_back_for_a_moment_only():
     for k in range(300, 600):  # time stands still
         done += len(tracker.push(k, 10.0, [standing(300 + 5000 * k)]))
         assert k + 1 - done <= tracking.CONFIRM_FRAMES + 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.01, 0.04, 0.2, 1.0, 3.0]),  # seconds since the frame before
+            st.lists(st.sampled_from([50, 100, 130, 300, 500]), max_size=4),  # where somebody is
+        ),
+        max_size=30,
+    )
+)
+def test_every_frame_comes_back_once_in_order_and_nobody_twice_in_it(clip):
+    tracker: Tracker[int] = Tracker()
+    out, now, most = [], 0.0, -1
+    for k, (step, columns) in enumerate(clip):
+        now += step
+        out += tracker.push(k, now, [standing(x) for x in columns], SIZE)
+    out += tracker.finish()
+    assert [item for item, _ in out] == list(range(len(clip)))
+    for item, places in out:
+        assert list(places) == sorted(places) and len(set(places.values())) == len(places)
+        assert all(0 <= k < len(clip[item][1]) for k in places.values())
+        new = [n for n in places if n > most]
+        assert new == list(range(most + 1, most + 1 + len(new)))  # no number is left out
+        most = max(most, *places, -1)
 
 
 def test_poses_without_positions_do_no_harm():

@@ -170,10 +170,14 @@ class Tracker(Generic[Item]):
         return self.cut()
 
     def _forget(self, now: float) -> None:
-        self._tracks = [
-            t for t in self._tracks
-            if t.person is not False and now - t.time_s <= KEEP_S and self._frame - t.frame <= FORGET_FRAMES
-        ]  # fmt: skip
+        kept: list[_Track] = []
+        for track in self._tracks:
+            gone = now - track.time_s > KEEP_S or self._frame - track.frame > FORGET_FRAMES
+            if gone and track.person is None:  # at few frames a second
+                self._judge(track, now, last=True)
+            if not gone and track.person is not False:
+                kept.append(track)
+        self._tracks = kept
 
     def _match(
         self, time_s: float, poses: dict[int, Pose2D], size: tuple[int, int] | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,20 @@ def mean_and_spread(hypotheses: Array) -> tuple[Array, Array]:
     return mean, np.sqrt(squared).astype(np.float32)
 
 
+class Answers(NamedTuple):
+    """What the refiner says of n frames.
+
+    Attributes:
+        hypotheses: (n, H, 17, 3) metres relative to Hip, camera axes; flip-averaged, trusted, pulled.
+        keypoints: (n, 17, 3) the 2D as it was given: normalised u, v, observed.
+        refined: (n, 17, 2) the 2D as the network leaves it: normalised u, v, mean of the hypotheses.
+    """
+
+    hypotheses: Array
+    keypoints: Array
+    refined: Array
+
+
 class Refiner:
     """First 3D -> better 3D with uncertainty.
 
@@ -179,31 +193,31 @@ class Refiner:
             Weights without a calibration give the spread of the hypotheses instead (root of the mean
             squared distance from their mean). NaN with one hypothesis.
         """
-        hypotheses, normalised = self._hypotheses(keypoints, observed, lifted, keys)
-        mean, spread = mean_and_spread(hypotheses)
+        answers = self.answers(keypoints, observed, lifted, keys)
+        mean, spread = mean_and_spread(answers.hypotheses)
         if self.spread is None or self.hypotheses < 2:
             return mean, spread
-        logs = predictors(spread, mean, np.asarray(lifted, np.float32), normalised)
+        logs = predictors(spread, mean, np.asarray(lifted, np.float32), answers.keypoints)
         return mean, calibrated(logs, observed, self.spread, scores)
 
     def sample(
         self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
     ) -> Array:
         """(n, H, 17, 3): every hypothesis, flip-averaged. Arguments as of the call."""
-        return self._hypotheses(keypoints, observed, lifted, keys)[0]
+        return self.answers(keypoints, observed, lifted, keys).hypotheses
 
     def predictors(
         self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
     ) -> tuple[Array, dict[str, Floats]]:
         """(n, 17, 3) refined poses and what J_std is made from (`uncertainty.predictors`). Arguments as of the call."""
-        hypotheses, normalised = self._hypotheses(keypoints, observed, lifted, keys)
-        mean, spread = mean_and_spread(hypotheses)
-        return mean, predictors(spread, mean, np.asarray(lifted, np.float32), normalised)
+        answers = self.answers(keypoints, observed, lifted, keys)
+        mean, spread = mean_and_spread(answers.hypotheses)
+        return mean, predictors(spread, mean, np.asarray(lifted, np.float32), answers.keypoints)
 
-    def _hypotheses(
+    def answers(
         self, keypoints: npt.ArrayLike, observed: npt.ArrayLike, lifted: npt.ArrayLike, keys: npt.ArrayLike
-    ) -> tuple[Array, Array]:
-        """(n, H, 17, 3) as `sample`, and the (n, 17, 3) normalised 2D. Raises ValueError: wrong shapes."""
+    ) -> Answers:
+        """The hypotheses and the 2D that goes with them. Arguments as of the call. Raises ValueError: wrong shapes."""
         seen = np.asarray(observed, np.float32)
         points = np.where(seen[..., None] > 0, np.asarray(keypoints, np.float32), 0).astype(np.float32)
         poses, names = np.asarray(lifted, np.float32), np.asarray(keys)
@@ -218,15 +232,16 @@ class Refiner:
                 "Refiner: expected keypoints (n, 17, 2), observed (n, 17), lifted (n, 17, 3), keys (n, 2), "
                 f"got {points.shape}, {seen.shape}, {poses.shape}, {names.shape}"
             )
-        out = np.empty((n, self.hypotheses, 17, 3), np.float32)
-        uv = np.empty((n, 17, 3), np.float32)
+        shapes = ((n, self.hypotheses, 17, 3), (n, 17, 3), (n, 17, 2))
+        out = Answers(*(np.empty(shape, np.float32) for shape in shapes))
         for where, part in chunks(n, self.rows, self.pad):
             noise = np.stack([draw_noise(self.mixture, self.hypotheses, self.seed, names[j]) for j in part])
             chunk = self._sample(points[part], seen[part], poses[part], noise * self.noise_scale)
-            out[where], uv[where] = (values[: where.stop - where.start] for values in chunk)
-        return out, uv
+            for whole, values in zip(out, chunk, strict=True):
+                whole[where] = values[: where.stop - where.start]
+        return out
 
-    def _sample(self, points: Array, seen: Array, lifted: Array, noise: Array) -> tuple[Array, Array]:
+    def _sample(self, points: Array, seen: Array, lifted: Array, noise: Array) -> Answers:
         g = len(points)
         normalised, guidance = self.guide(points, seen)
         start = np.concatenate([normalised[..., :2], lifted], axis=-1)  # (G, 17, 5)
@@ -240,8 +255,9 @@ class Refiner:
             at = np.array([k], np.float32), np.array([self.levels[k]], np.float32)
             return self.step(h, *at, guidance, both)[0]
 
-        out = ddim(step, state, self.levels, self.visited)[..., 2:]
-        poses = (out[:g] + out[g:, :, ORDER] * MIRROR_STATE[2:]) / 2
+        out = ddim(step, state, self.levels, self.visited)
+        out = (out[:g] + out[g:, :, ORDER] * MIRROR_STATE) / 2
+        refined, poses = out[..., :2].mean(axis=1), out[..., 2:]
         correction = poses.mean(axis=1, keepdims=True) - lifted[:, None]
-        poses -= np.float32(1 - self.config.trust) * correction
-        return pull_to_rays(poses, normalised, self.pull), normalised
+        poses = poses - np.float32(1 - self.config.trust) * correction
+        return Answers(pull_to_rays(poses, normalised, self.pull, refined), normalised, refined)

@@ -30,19 +30,26 @@ class PullConfig:
     most: float = 0.0  # share of the way for a joint that agrees
     joint_m: float = 0.03  # metres of disagreement at which a joint goes half of that
     frame_m: float = 0.015  # the same for the pose as a whole, by its FRAME_PERCENTILE
+    refined: float = 0.0  # share of the network's own 2D in the rays: where the keypoints err, it errs less
 
 
-def pull_to_rays(poses: Floats, keypoints: Floats, config: PullConfig) -> Floats:
+def pull_to_rays(
+    poses: Floats, keypoints: Floats, config: PullConfig, refined: Floats | None = None
+) -> Floats:
     """(n, H, 17, 3) metres relative to Hip, camera axes -> the same, x and y pulled to the keypoints' rays.
 
     Args:
         keypoints: (n, 17, 3) normalised u, v, observed (`lifter.normalise`); hidden joints neither count nor move.
+        refined: (n, 17, 2) u, v as the network has them; needed where `config.refined` is not 0.
     """
     if config.most == 0:
         return poses
     n, h = poses.shape[:2]
     flat = poses.reshape(n * h, 17, 3).astype(np.float64)
-    uv = np.repeat(keypoints[..., :2].astype(np.float64), h, axis=0)
+    points = keypoints[..., :2].astype(np.float64)
+    if refined is not None:
+        points += config.refined * (refined - points)
+    uv = np.repeat(points, h, axis=0)
     seen = np.repeat(keypoints[..., 2].astype(np.float64), h, axis=0)
     agree = seen
     for _ in range(2):

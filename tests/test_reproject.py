@@ -1,5 +1,7 @@
 """Poses pulled to the rays of their 2D."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from posefix.refiner.reproject import PullConfig, fit_rays, pull_to_rays
@@ -70,3 +72,16 @@ def test_few_joints_are_no_trouble(seen) -> None:
     poses, keypoints = a_scene()
     keypoints[:, seen:] = 0
     assert np.isfinite(pull_to_rays(poses[:, None], keypoints, PULL)).all()
+
+
+def test_rays_of_the_networks_own_2d_can_be_pulled_to_instead() -> None:
+    poses, keypoints = a_scene()
+    wrong = keypoints.copy()
+    wrong[:, 5, :2] += 0.08  # a keypoint that errs, and a network that knows better
+    own = replace(PULL, refined=1.0)
+    exact = keypoints[..., :2]
+    moved = pull_to_rays(poses[:, None], wrong, own, exact)
+    assert np.allclose(moved, pull_to_rays(poses[:, None], keypoints, PULL))
+    plain = pull_to_rays(poses[:, None], wrong, PULL)
+    assert np.allclose(pull_to_rays(poses[:, None], wrong, PULL, exact), plain)
+    assert not np.allclose(moved, plain, atol=1e-4)

@@ -20,6 +20,8 @@ import cyclopts
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
+COMPARE = RESULTS / "compare.json"  # of benchmarks/compare.py
+FIGURE = ROOT / "docs" / "pictures" / "compare.png"
 METRICS = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "n_mpjpe": "N-MPJPE", "pck150": "PCK150 %", "auc": "AUC %"}
 INPUTS = {"gt": "exact 2D", "det": "simulated detector"}
 
@@ -37,6 +39,7 @@ def commands(data: str, videos: str) -> dict[str, list[str]]:
     python = ["python"]
     trust = ["benchmarks/uncertainty.py", "--data", data, "--picture", "docs/pictures/reliability.png"]
     out["uncertainty"] = [*python, *trust]
+    out["averaging"] = [*python, "benchmarks/averaging.py", "--data", data]
     out["real_video"] = [*python, "benchmarks/real_video.py", "--videos", videos, "--oracle-2d"]
     out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4"]
     out["memory"] = [*python, "benchmarks/memory.py", "--video", f"{videos}/one_by_one_a.mp4"]
@@ -68,7 +71,7 @@ def measure(*, data: Path, videos: Path, only: list[str] | None = None) -> None:
 
 @app.command
 def write() -> None:
-    """Write docs/results.md from benchmarks/results/*.json and its frame, benchmarks/results/page.md."""
+    """Write docs/results.md and its figure from benchmarks/results/*.json and its frame, page.md there."""
     names = commands("DATA", "VIDEOS")
     text = (RESULTS / "page.md").read_text(encoding="utf-8")
     for name, words in names.items():
@@ -76,6 +79,14 @@ def write() -> None:
         if path.exists():
             report = json.loads(path.read_text(encoding="utf-8"))
             text = text.replace(f"<!-- {name} -->", f"{TABLES[kind_of(name)](report)}\n\n`{' '.join(words)}`")
+    if COMPARE.exists():
+        from compare_tables import draw, error_table, sweep_table
+
+        report = json.loads(COMPARE.read_text(encoding="utf-8"))
+        text = text.replace("<!-- compare -->", error_table(report))
+        if "sweep_summary" in report:
+            text = text.replace("<!-- sweep -->", sweep_table(report))
+        draw(report, FIGURE)
     PAGE.write_text(text, encoding="utf-8")
     print(f"Written: {PAGE.relative_to(ROOT)}")
 
@@ -152,6 +163,18 @@ def memory_table(report: dict[str, Any]) -> str:
     return "\n".join(["| clip | peak memory, MiB |", "| --- | ---: |", *rows, ratio])
 
 
+def averaging_table(report: dict[str, Any]) -> str:
+    """MPJPE on val of one drawn hypothesis and of means of five, by the spread of the drawn starts."""
+    spreads = report["spreads"]
+    names = list(next(iter(spreads.values()))["gt"])
+    heads = [f"{name}, {INPUTS[kind]}" for kind in INPUTS for name in names]
+    lines = [f"| spread | {' | '.join(heads)} |", "| ---: |" + " ---: |" * len(heads)]
+    for spread, kinds in spreads.items():
+        cells = [f"{kinds[kind][name]:.1f}" for kind in INPUTS for name in names]
+        lines.append(f"| {spread} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def uncertainty_table(report: dict[str, Any]) -> str:
     """Coverage, rank correlation and std, and below it the coverage joint by joint; a section of its own."""
     titles = {"det": "simulated detector", "gt": "exact 2D", "hidden": "detector, joints hidden at random"}
@@ -186,6 +209,7 @@ def uncertainty_table(report: dict[str, Any]) -> str:
 
 
 TABLES = {
+    "averaging": averaging_table,
     "protocol": protocol_table, "real_video": video_table, "speed": speed_table, "memory": memory_table,
     "uncertainty": uncertainty_table,
 }  # fmt: skip

@@ -1,10 +1,12 @@
 """Poses of real, calibrated video against triangulated joints, and against MediaPipe's own 3D.
 
     python benchmarks/real_video.py [--videos DIR] [--oracle-2d] [--cache DIR] [--json FILE]
+    python benchmarks/real_video.py --detector mediapipe --detector "onnx --pose-model FILE --det-model FILE"
 
 Two synchronous clips of one man (Pose2Sim's Demo_SinglePerson). The reference is not optical motion capture:
-it was triangulated from detections in four views, with errors of some 2-3 cm. Measured is P-MPJPE over the 12
-limb joints (hips, knees, ankles, shoulders, elbows, wrists), in mm, per clip and averaged over the clips, for
+it was triangulated from detections in four views, with errors of some 2-3 cm. With `--detector` detectors are
+compared instead (`compare_detectors.py`). Without, measured is P-MPJPE over the 12 limb joints (hips, knees, ankles,
+shoulders, elbows, wrists), in mm, per clip and averaged over the clips, for
     lifted, refined   what `posefix` gives from its default detector, with the default settings
     mediapipe_3d      the world landmarks of the same detector, on the same frames in the same run
     oracle 2D         lifted and refined from the projected reference: not deployable, shown beside the others
@@ -20,7 +22,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from balance import CLIPS, DEFAULT_VIDEOS, LIMBS, Choice, Reference, read_reference
 from command import run, write_json
+from compare_detectors import compare_detectors
 from posefix.detectors.base import create_detector
 from posefix.pipeline.reader import open_source
 from posefix.skeleton import BLAZEPOSE33, H36M17, Frame, Pose2D
@@ -31,18 +35,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-CLIPS = ("balance_cam01", "balance_cam03")
-LIMBS = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]
 LIMBS_BLAZE = [BLAZEPOSE33.joints.index(H36M17.joints[j]) for j in LIMBS]
-DEFAULT_VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One clip's truth: (n, 17, 3) camera metres and its projection (n, 17, 2) pixels."""
-
-    joints: np.ndarray
-    pixels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -62,21 +55,6 @@ class Detections:
     world: np.ndarray
     found: np.ndarray
     ms: np.ndarray
-
-
-def read_reference(folder: Path, clip: str) -> Reference:
-    """The clip's joints in its camera's axes, and where they fall in the image (lens distortion included)."""
-    path = folder / "balance_gt.npz"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give the folder of the clips with --videos")
-    with np.load(path, allow_pickle=False) as gt:
-        view = list(gt["video"]).index(f"{clip}.mp4")
-        world = gt["joints17"][0].astype(np.float64)
-        rotation, shift = gt["R"][view], gt["t"][view]
-        matrix, lens = gt["K"][view], gt["dist"][view]
-    rotation_vector, _ = cv2.Rodrigues(rotation)
-    pixels, _ = cv2.projectPoints(world.reshape(-1, 3), rotation_vector, shift, matrix, lens)
-    return Reference(world @ rotation.T + shift, pixels.reshape(len(world), 17, 2))
 
 
 def detect(path: Path) -> Detections:
@@ -214,6 +192,7 @@ def real_video(
     oracle_2d: bool = False,
     models: bool = True,
     cache: Path | None = None,
+    detector: list[str] | None = None,
     json: Path | None = None,
     device: str = "cpu",
     steps: int = 2,
@@ -227,17 +206,23 @@ def real_video(
         oracle_2d: also lift the exact, projected 2D.
         models: --no-models measures the detector and its own 3D only.
         cache: folder that keeps the 2D detections; a later run reads them instead of detecting.
+        detector: compare these instead: a detector with its options, in quotes; may be given several times.
         json: also write the figures to this file.
         device, steps, hypotheses, seed: as those of posefix.
     """
-    estimators = load_estimators(device, steps, hypotheses, seed) if models else {}
+    choices = [Choice.read(words) for words in detector or []]
+    estimators = load_estimators(device, steps, hypotheses, seed) if models or choices else {}
+    settings = {"device": device, "steps": steps, "hypotheses": hypotheses, "seed": seed}
+    if choices:
+        report = {**compare_detectors(choices, videos, estimators["refined"], device), "settings": settings}
+        write_json(report, json)
+        return report
     clips = []
     for clip in CLIPS:
         found = load_or_detect(videos / f"{clip}.mp4", cache)
         clips.append(measure(clip, found, read_reference(videos, clip), estimators, oracle_2d))
     mean = average(clips)
     print_table(clips, mean)
-    settings = {"device": device, "steps": steps, "hypotheses": hypotheses, "seed": seed}
     report = {"clips": clips, "mean": mean, "settings": settings}
     write_json(report, json)
     return report

@@ -10,12 +10,14 @@ docs/results.md from them. Every table names its command.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import cyclopts
+from detector_tables import detectors_table, occlusion_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -26,7 +28,7 @@ METRICS = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "n_mpjpe": "N-MPJPE", "pck150
 INPUTS = {"gt": "exact 2D", "det": "simulated detector"}
 
 
-def commands(data: str, videos: str) -> dict[str, list[str]]:
+def commands(data: str, videos: str, models: str = "MODELS") -> dict[str, list[str]]:
     """Name of a JSON in benchmarks/results/ -> the command that makes it (without --json)."""
     out = {}
     for cameras in ("lab", "wild"):
@@ -41,9 +43,24 @@ def commands(data: str, videos: str) -> dict[str, list[str]]:
     out["uncertainty"] = [*python, *trust]
     out["averaging"] = [*python, "benchmarks/averaging.py", "--data", data]
     out["real_video"] = [*python, "benchmarks/real_video.py", "--videos", videos, "--oracle-2d"]
+    mediapipe, onnx, mmpose = detectors(models)
+    compared = ["--detector", mediapipe, "--detector", onnx]
+    out["detectors"] = [
+        *python, "benchmarks/real_video.py", "--videos", videos, *compared, "--detector", mmpose
+    ]  # fmt: skip
+    out["occlusion"] = [*python, "benchmarks/occlusion.py", "--videos", videos, *compared]
     out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4"]
     out["memory"] = [*python, "benchmarks/memory.py", "--video", f"{videos}/one_by_one_a.mp4"]
     return out
+
+
+def detectors(models: str) -> tuple[str, str, str]:
+    """The default detector and two others, with the options that say where their networks are."""
+    pose, boxes = f"{models}/pp_tinypose", ["--det-model", f"{models}/rtmdet_nano_320_person.onnx"]
+    onnx = ["onnx", "--pose-model", f"{pose}_256x192_coco17.onnx", *boxes]
+    weights = ["--pose-weights", f"{pose}_litehrnet_naive_coco_256x192.pth"]
+    mmpose = ["mmpose", "--pose-model", f"{pose}_mmpose_config.py", *weights, *boxes]
+    return "mediapipe", shlex.join(onnx), shlex.join(mmpose)
 
 
 app = cyclopts.App(
@@ -52,20 +69,22 @@ app = cyclopts.App(
 
 
 @app.command
-def measure(*, data: Path, videos: Path, only: list[str] | None = None) -> None:
+def measure(*, data: Path, videos: Path, models: Path | None = None, only: list[str] | None = None) -> None:
     """Run the commands and keep their JSON.
 
     Args:
         data: folder of the mocap17 files.
         videos: folder of the calibrated clips.
+        models: folder of RTMDet-nano's and PP-TinyPose's files; by default `weights` beside the videos' folder.
         only: names of the figures to measure again; all by default.
     """
     RESULTS.mkdir(exist_ok=True)
-    table = commands(str(data.resolve()), str(videos.resolve()))
+    models = models or videos.resolve().parent / "weights"
+    table = commands(str(data.resolve()), str(videos.resolve()), str(models.resolve()))
     for name in only or table:
         words = [*table[name], "--json", str(RESULTS / f"{name}.json")]
         programs = {"posefix": str(Path(sys.executable).with_name("posefix")), "python": sys.executable}
-        print(f"{name}: {' '.join(table[name])}", flush=True)
+        print(f"{name}: {shlex.join(table[name])}", flush=True)
         subprocess.run([programs[words[0]], *words[1:]], cwd=ROOT, check=True)
 
 
@@ -78,7 +97,9 @@ def write() -> None:
         path = RESULTS / f"{name}.json"
         if path.exists():
             report = json.loads(path.read_text(encoding="utf-8"))
-            text = text.replace(f"<!-- {name} -->", f"{TABLES[kind_of(name)](report)}\n\n`{' '.join(words)}`")
+            text = text.replace(
+                f"<!-- {name} -->", f"{TABLES[kind_of(name)](report)}\n\n`{shlex.join(words)}`"
+            )
     if COMPARE.exists():
         from compare_tables import draw, error_table, sweep_table
 
@@ -211,7 +232,7 @@ def uncertainty_table(report: dict[str, Any]) -> str:
 TABLES = {
     "averaging": averaging_table,
     "protocol": protocol_table, "real_video": video_table, "speed": speed_table, "memory": memory_table,
-    "uncertainty": uncertainty_table,
+    "uncertainty": uncertainty_table, "detectors": detectors_table, "occlusion": occlusion_table,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -101,15 +101,30 @@ class PoseEstimator:
         points = np.stack([row[1] for row in rows])
         seen = np.stack([row[2] for row in rows])
         names = [keys[row[0]] for row in rows]
-        joints = self.first(points, seen, names)
-        std = np.full(seen.shape, np.nan, np.float32)
-        if self.refiner:
-            scores = np.stack([poses[row[0]].scores for row in rows])
-            joints, std = self.refiner(points, seen, joints, names, scores)
+        scores = np.stack([poses[row[0]].scores for row in rows])
+        joints, std = self.refined(points, seen, names, scores)
         return [
             Pose3D(np.where(mask[:, None], pose, np.nan), np.where(mask, spread, np.nan))
-            for mask, pose, spread in zip(seen, joints * self.scale, std * self.scale, strict=True)
+            for mask, pose, spread in zip(seen, joints, std, strict=True)
         ]
+
+    def refined(
+        self, points: FloatArray, seen: np.ndarray, keys: list[tuple[int, int]], scores: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """All joints, those that were not seen too, and how sure they are.
+
+        Args:
+            points: (n, 17, 2) px. seen: (n, 17) bool, with the Hip. keys: as of the call.
+            scores: (n, 17) the detector's, 0 to 1.
+
+        Returns:
+            (n, 17, 3) metres relative to Hip, camera axes, and (n, 17) J_std, metres; NaN without a refiner.
+        """
+        joints = self.first(points, seen, keys)
+        std = np.full(seen.shape, np.nan, np.float32)
+        if self.refiner:
+            joints, std = self.refiner(points, seen, joints, keys, scores)
+        return joints * self.scale, std * self.scale
 
     def first(self, points: FloatArray, seen: np.ndarray, keys: list[tuple[int, int]]) -> FloatArray:
         """The 3D that is refined: (n, 17, 2) px, (n, 17) bool -> (n, 17, 3) metres of a TRAINED_HEIGHT_M person."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..detectors import Detector, create_detector
 from ..detectors.base import sees_one
+from ..detectors.doubt import with_doubt
 from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D, Status
 from ..skeleton.convert import to_h36m17
 from ..skeleton.errors import EXIT_NO_PERSON, EXIT_OK, InputError, PosefixError
@@ -293,7 +294,7 @@ class _Clip:
     def _detect(self, frames: Channel[Frame], detected: Channel[Detected]) -> None:
         for frame in frames:
             with self.clock("detect"):
-                poses = [to_h36m17(pose) for pose in self.detector.detect(frame)]
+                poses = [to_h36m17(with_doubt(pose)) for pose in self.detector.detect(frame)]
             detected.put((frame, poses))
 
     def _estimate(self, detected: Channel[Detected], finished: Channel[Timed]) -> None:

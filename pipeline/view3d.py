@@ -122,7 +122,7 @@ class View3D:
         colours = [_shade(sides[j], away[j]) if known[j] else sides[j] for j in range(len(sides))]
         spread = np.nan_to_num(pose.std) / self._unit * pixels
         for j in np.flatnonzero(known & (spread > 1.2 * _JOINT_M * pixels)).tolist():
-            # Beneath the limbs, dim: how far the hypotheses lie apart.
+            # Beneath the limbs, dim: how far off the joint may well be.
             halo(panel, points[j], min(spread[j], self.size / 4), mix(sides[j], _PAPER, 0.3))
         parts = [((depth[a] + depth[b]) / 2, a, b) for a, b in layout.edges if known[a] and known[b]]
         parts += [(depth[j] - 0.02, j, j) for j in np.flatnonzero(known).tolist()]

@@ -90,7 +90,7 @@ class Pose3D:
     Attributes:
         joints: (17, 3) float32, metres relative to Hip, camera axes (x right, y down, z forward);
             NaN rows for joints that were hidden for longer than the gap limit.
-        std: (17,) float32, metres: spread of the hypotheses; NaN like `joints`.
+        std: (17,) float32, metres: how far each joint is likely to be off (docs/uncertainty.md); NaN like `joints`.
 
     Raises:
         ValueError: a shape is not (17, 3) or (17,).

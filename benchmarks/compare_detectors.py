@@ -24,7 +24,8 @@ def compare_detectors(
     choices: Sequence[Choice], videos: Path, estimator: PoseEstimator, device: str
 ) -> dict[str, Any]:
     """The figures of every detector, in the order given; `missing` of those whose package is not installed."""
-    clips, missing = [], {c.label: c.missing for c in choices if c.missing}
+    clips: list[dict[str, Any]] = []
+    missing = {c.label: c.missing for c in choices if c.missing}
     there = [c for c in choices if not c.missing]
     if not there:
         raise InputError(f"no detector is installed; {', '.join(sorted(set(missing.values())))}")
@@ -79,7 +80,7 @@ def mean_of(clips: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-def print_table(clips: Sequence[dict[str, Any]], missing: dict[str, str | None]) -> None:
+def print_table(clips: Sequence[dict[str, Any]], missing: dict[str, str]) -> None:
     """Every detector and clip, and the means."""
     table = Table(title="detectors, final poses", title_justify="left")
     for column in ("detector", "clip", "2D px", "P-MPJPE mm", "ms a frame", "frames with a pose %"):

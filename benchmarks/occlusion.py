@@ -74,7 +74,7 @@ class Cover:
     def covers(self, pixels: np.ndarray) -> np.ndarray:
         """(n, J) bool: which of (n, J, 2) pixels lie under the rectangles."""
         low, high = self.boxes[:, None, :2], self.boxes[:, None, 2:]
-        return ((pixels >= low) & (pixels <= high)).all(axis=2)
+        return np.asarray(((pixels >= low) & (pixels <= high)).all(axis=2))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Poses:
     @property
     def found(self) -> np.ndarray:
         """(n,) bool"""
-        return np.isfinite(self.joints).all(axis=(1, 2))
+        return np.asarray(np.isfinite(self.joints).all(axis=(1, 2)))
 
 
 def poses_of(

@@ -7,6 +7,7 @@ The reference is not optical motion capture: it was triangulated from detections
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -101,11 +102,13 @@ class Choice:
         device: str,
         change: Callable[[Frame], Frame] = lambda frame: frame,
         spent_s: Callable[[float], None] = lambda seconds: None,
+        most: int | None = None,
     ) -> Iterator[Detected]:
         """Every frame of a clip with its people in the Human3.6M-17 layout, as posefix itself has them.
 
         Args:
             change: what is done to the picture first. spent_s: told the seconds that the detector took.
+            most: frames to stop after; None: all.
         """
         if not path.is_file():
             raise InputError(f"{path}: no such file; give the folder of the clips with --videos")
@@ -113,7 +116,9 @@ class Choice:
         try:
             with open_source(str(path)) as frames:
                 title = f"{path.stem}, {self.name}"
-                for frame in track(frames, title, console=Console(stderr=True), transient=True):
+                for frame in track(
+                    itertools.islice(frames, most), title, console=Console(stderr=True), transient=True
+                ):
                     changed = change(frame)
                     start = time.perf_counter()
                     poses = detector.detect(changed)

@@ -99,7 +99,8 @@ def poses_of(
     choice: Choice, path: Path, estimator: PoseEstimator, count: int, cover: Cover | None, device: str
 ) -> Poses:
     """The person of a clip's first `count` frames, as posefix finds them."""
-    people = choice.detect(path, device, cover.paint) if cover else choice.detect(path, device)
+    change = cover.paint if cover else lambda frame: frame
+    people = choice.detect(path, device, change, most=count)
     rows = [row for _, row in row_maker("largest", choice.sees_one).make(people, 0)]
     made = Poses(
         np.full((count, len(LIMBS), 3), np.nan),
@@ -153,12 +154,14 @@ def compare(whole: Poses, hidden: Poses, covered: np.ndarray, truth: Reference) 
     }
 
 
-def measure(choice: Choice, videos: Path, estimator: PoseEstimator, seed: int, device: str) -> dict[str, Any]:
+def measure(
+    choice: Choice, videos: Path, estimator: PoseEstimator, seed: int, device: str, most: int | None
+) -> dict[str, Any]:
     """All rectangles of one detector."""
     cases = []
     for number, clip in enumerate(CLIPS):
         truth, path = read_reference(videos, clip), videos / f"{clip}.mp4"
-        count = len(truth.joints)
+        count = len(truth.joints[:most])
         whole = poses_of(choice, path, estimator, count, None, device)
         for k, (limb, margin) in enumerate(itertools.product(COVERED, MARGINS)):
             key = [seed, number, k]
@@ -166,7 +169,7 @@ def measure(choice: Choice, videos: Path, estimator: PoseEstimator, seed: int, d
                 truth.pixels, COVERED[limb], margin, int(np.random.default_rng(key).integers(2**31))
             )
             hidden = poses_of(choice, path, estimator, count, cover, device)
-            figures = compare(whole, hidden, cover.covers(truth.pixels[:, LIMBS]), truth)
+            figures = compare(whole, hidden, cover.covers(truth.pixels[:, LIMBS])[:count], truth)
             cases.append({"clip": clip, "limb": limb, "margin": margin, **figures})
     return {"mean": average(cases), "cases": cases}
 
@@ -175,15 +178,15 @@ def print_tables(report: dict[str, Any]) -> None:
     """Every rectangle, and the means."""
     for label, found in report["detectors"].items():
         table = Table(title=label, title_justify="left")
-        for column in ("clip", "limb", "margin", "as it is", "covered", "rise %", "still seen %"):
+        std_columns = ("std covered", "std visible", "std as it is")
+        for column in ("clip", "limb", "margin", "as it is", "covered", "rise %", "seen %", *std_columns):
             table.add_column(column, justify="left" if column in ("clip", "limb") else "right")
-        table.add_column("J_std covered / visible / as it is", justify="right")
         for case in [*found["cases"], {"clip": "mean", "limb": "", "margin": "", **found["mean"]}]:
             errors, std = case["visible_p_mpjpe_mm"], case["std_mm"]
             table.add_row(
-                case["clip"], case["limb"], f"{case['margin']}", *(f"{v:.1f}" for v in errors.values()),
+                case["clip"].removeprefix("balance_"), case["limb"], f"{case['margin']}", *(f"{v:.1f}" for v in errors.values()),
                 f"{case['rise_percent']:+.1f}", f"{case['covered_still_seen_percent']:.0f}",
-                " / ".join(f"{std[k]:.0f}" for k in ("covered", "visible", "covered_as_it_is")),
+                *(f"{std[k]:.0f}" for k in ("covered", "visible", "covered_as_it_is")),
             )  # fmt: skip
         Console().print(table)
 
@@ -196,6 +199,7 @@ def occlusion(
     json: Path | None = None,
     device: str = "cpu",
     seed: int = 0,
+    max_frames: int | None = None,
 ) -> dict[str, Any]:
     """Measure what rectangles over single limbs do to the other joints.
 
@@ -205,15 +209,22 @@ def occlusion(
         weights: folder of other weights than the shipped ones.
         json: also write the figures to this file.
         device: where the networks run. seed: of the rectangles' colours.
+        max_frames: of every clip, for a quick look.
     """
     choices = [Choice.read(words) for words in detector or ["mediapipe"]]
-    if seed < 0:
-        raise InputError(f"--seed {seed}: expected 0 or more")
+    if seed < 0 or (max_frames is not None and max_frames < 1):
+        raise InputError(f"--seed {seed}, --max-frames {max_frames}: expected 0 or more, and 1 or more")
     estimator = PoseEstimator.load(device, weights=weights)
     report: dict[str, Any] = {
-        "detectors": {c.label: measure(c, videos, estimator, seed, device) for c in choices},
+        "detectors": {c.label: measure(c, videos, estimator, seed, device, max_frames) for c in choices},
         "at_most_percent": MOST_RISE_PERCENT,
-        "settings": {"device": device, "seed": seed, "margins": list(MARGINS), "limbs": list(COVERED)},
+        "settings": {
+            "device": device,
+            "seed": seed,
+            "margins": list(MARGINS),
+            "limbs": list(COVERED),
+            "max_frames": max_frames,
+        },
     }
     estimator.close()
     print_tables(report)

@@ -179,12 +179,13 @@ def print_tables(report: dict[str, Any]) -> None:
     for label, found in report["detectors"].items():
         table = Table(title=label, title_justify="left")
         std_columns = ("std covered", "std visible", "std as it is")
-        for column in ("clip", "limb", "margin", "as it is", "covered", "rise %", "seen %", *std_columns):
-            table.add_column(column, justify="left" if column in ("clip", "limb") else "right")
+        for column in ("hidden", "margin", "as it is", "covered", "rise %", "seen %", *std_columns):
+            table.add_column(column, justify="left" if column == "hidden" else "right")
         for case in [*found["cases"], {"clip": "mean", "limb": "", "margin": "", **found["mean"]}]:
             errors, std = case["visible_p_mpjpe_mm"], case["std_mm"]
             table.add_row(
-                case["clip"].removeprefix("balance_"), case["limb"], f"{case['margin']}", *(f"{v:.1f}" for v in errors.values()),
+                f"{case['clip'].removeprefix('balance_')} {case['limb']}", f"{case['margin']}",
+                *(f"{v:.1f}" for v in errors.values()),
                 f"{case['rise_percent']:+.1f}", f"{case['covered_still_seen_percent']:.0f}",
                 *(f"{std[k]:.0f}" for k in ("covered", "visible", "covered_as_it_is")),
             )  # fmt: skip

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
+from fakes import FakeDetector, install_fakes, write_clip
 from posefix.detectors import doubt
 from posefix.detectors.decode import decode_heatmaps
 from posefix.detectors.doubt import heatmap_spread, score_of, with_doubt
+from posefix.pipeline.run import run_video
+from posefix.pipeline.settings import Settings
 from posefix.skeleton import COCO17, H36M17, Pose2D
 from posefix.skeleton.convert import to_h36m17
 
@@ -100,3 +105,25 @@ def test_derived_joints_are_as_doubtful_as_their_worst_source() -> None:
     assert scores["RHip"] == scores["Hip"] == scores["Spine"] < 0.6
     assert scores["LHip"] == scores["RWrist"] == pytest.approx(0.9)
     assert converted.heatmaps is None
+
+
+def test_doubt_reaches_the_scores_that_the_refiner_and_the_csv_get(tmp_path, monkeypatch) -> None:
+    plain = FakeDetector.detect
+
+    def with_wide_wrist(self, frame):
+        found = plain(self, frame)
+        joint = COCO17.joints.index("LWrist")
+        maps = np.stack([blob(5 if k == joint else 2) for k in range(17)]).astype(np.float32)
+        return [
+            Pose2D(np.tile(MIDDLE, (17, 1)), np.full(17, 0.9), COCO17.name, None, maps, BOX) for _ in found
+        ]
+
+    install_fakes(monkeypatch)
+    monkeypatch.setattr(FakeDetector, "detect", with_wide_wrist)
+    clip = write_clip(tmp_path / "clip.mp4", [100] * 3)
+    run_video(str(clip), Settings(output=tmp_path / "out", detector="fake", device="cpu", render=False))
+    with open(tmp_path / "out" / "clip_3d.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    for row in rows:
+        assert float(row["LWrist_score"]) < 0.5 < float(row["RWrist_score"]) == 0.9

@@ -1,7 +1,7 @@
 """Every system on the same benchmarks: from run folders of several seeds to one JSON, a table and a figure.
 
     python benchmarks/compare.py measure --data DIR --runs runs/compare --lifter runs/lifter
-    python benchmarks/compare.py sweep --data DIR --runs runs/compare --systems posefix --systems cce-cag --steps 1 --steps 2
+    python benchmarks/compare.py sweep --data DIR --runs runs/compare --systems posefix --steps 1 --steps 2
     python benchmarks/compare.py speed --data DIR
     python benchmarks/compare.py show
 

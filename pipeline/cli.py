@@ -25,6 +25,7 @@ from ..skeleton.errors import (
 )
 from .record import package_version
 from .settings import DeviceName, Settings
+from .settings_file import fill_from_file, named
 
 if TYPE_CHECKING:
     from .reader import Source
@@ -54,6 +55,8 @@ USAGE = """Usage: posefix VIDEO... [OPTIONS]
        posefix train lifter|refiner|cpn|SYSTEM [OPTIONS]
        posefix eval [OPTIONS]
        posefix data convert IN OUT [OPTIONS]
+       posefix config
+       posefix doctor [OPTIONS]
        posefix install-mmpose"""
 
 app = App(
@@ -64,6 +67,7 @@ app = App(
     help_epilogue=EXAMPLES,
     version=lambda: f"posefix {package_version('posefix')}",
     suppress_keyboard_interrupt=False,  # else it ends without a word
+    config=fill_from_file,
 )
 # Lazy: named, not imported, so that the help of the main job does not wait for what trains.
 app.command(
@@ -154,6 +158,22 @@ Examples:
   posefix install-mmpose --dry-run      shows the commands
   posefix install-mmpose""",
 )
+app.command(
+    "posefix.pipeline.settings_file:show",
+    name="config",
+    help="Print every setting with its default as a TOML file, for --config.",
+    help_epilogue="""Example:
+  posefix config > posefix.toml
+  posefix clip.mp4 --config posefix.toml""",
+)
+app.command(
+    "posefix.pipeline.doctor:doctor",
+    name="doctor",
+    help="Look whether posefix can run here, and tell what is wrong and how to mend it.",
+    default_parameter=Parameter(negative=""),
+    help_epilogue="""Exit codes:
+  0 posefix can run             1 it cannot""",
+)
 
 
 @app.default
@@ -181,6 +201,7 @@ def run(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False,
+    config: Path | None = None,
 ) -> int:
     """Process clips.
 
@@ -234,33 +255,38 @@ def run(
         Print nothing but errors.
     verbose
         Print more, and tracebacks of unexpected errors.
+    config
+        TOML file with settings, as `posefix config` prints it; flags win over it.
     """
     if not videos:
         app.help_print([])
         return InputError.exit_code
-    settings = Settings(
-        output=output,
-        detector=detector,
-        pose_model=pose_model,
-        det_model=det_model,
-        pose_preset=pose_preset,
-        pose_weights=pose_weights,
-        det_weights=det_weights,
-        person=person,
-        device=device,
-        steps=steps,
-        hypotheses=hypotheses,
-        seed=seed,
-        height=height,
-        refine=refine,
-        render=render,
-        start=start,
-        end=end,
-        max_frames=max_frames,
-        overwrite=overwrite,
-        verbosity=-1 if quiet else int(verbose),
-        batch_size=batch_size,
-    )
+    try:
+        settings = Settings(
+            output=output,
+            detector=detector,
+            pose_model=pose_model,
+            det_model=det_model,
+            pose_preset=pose_preset,
+            pose_weights=pose_weights,
+            det_weights=det_weights,
+            person=person,
+            device=device,
+            steps=steps,
+            hypotheses=hypotheses,
+            seed=seed,
+            height=height,
+            refine=refine,
+            render=render,
+            start=start,
+            end=end,
+            max_frames=max_frames,
+            overwrite=overwrite,
+            verbosity=-1 if quiet else int(verbose),
+            batch_size=batch_size,
+        )
+    except InputError as error:
+        raise named(error, config) from None
     return process_all(videos, settings)
 
 

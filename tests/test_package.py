@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "demos": {"skeleton", "detectors", "lifter", "refiner", "pipeline", "weights"},
 }
 # The command line offers `posefix train`, `eval`, `view` and `plot`; it imports them when they are asked for.
-LAZY = {("pipeline/cli.py", "training"), ("pipeline/cli.py", "viewer")}
+# `posefix doctor` tries the detector on a picture of the drawn person.
+LAZY = {("pipeline/cli.py", "training"), ("pipeline/cli.py", "viewer"), ("pipeline/trial.py", "demos")}
 
 
 def modules() -> list[Path]:

@@ -222,7 +222,7 @@ def test_shipped_refiner_is_the_same_whatever_the_batch(hypotheses) -> None:
 
 def test_shipped_refiner_agrees_in_onnx_and_torch() -> None:
     from posefix.lifter.runtime import weights_folder
-    from posefix.refiner.refine import SOURCE, build_network
+    from posefix.refiner.refine import SOURCE, build_network, load_spread
 
     points, seen, _, keys = inputs(2)
     lifted = Lifter.load("cpu")(points, seen)
@@ -234,6 +234,7 @@ def test_shipped_refiner_agrees_in_onnx_and_torch() -> None:
         mixture,
         config,
         pull,
+        load_spread(weights_folder() / SOURCE),
     )
     one, two = Refiner.load("cpu")(points, seen, lifted, keys), twin(points, seen, lifted, keys)
     assert np.allclose(one[0], two[0], atol=2e-4) and np.allclose(one[1], two[1], atol=2e-4)

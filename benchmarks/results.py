@@ -10,6 +10,7 @@ docs/results.md from them. Every table names its command.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -108,7 +109,9 @@ def write() -> None:
         if "sweep_summary" in report:
             text = text.replace("<!-- sweep -->", sweep_table(report))
         draw(report, FIGURE)
-    PAGE.write_text(text, encoding="utf-8")
+    # A section whose figures were never measured says nothing.
+    sections = [part for part in re.split(r"(?m)^(?=##)", text) if "<!-- " not in part]
+    PAGE.write_text("".join(sections), encoding="utf-8")
     print(f"Written: {PAGE.relative_to(ROOT)}")
 
 

@@ -40,7 +40,14 @@ def error_table(report: Mapping[str, Any]) -> str:
     full = max(first_rows(row) for row in summary.values())
     columns = [c for c in COLUMNS if any(c[0] in row["mean"] for row in summary.values())]
     heads = [c[2] for c in columns]
-    heads += [f"{what}, {c[2]}" for what in ("/ lifter", "against posefix") for c in BARS]
+    ours = summary.get("posefix") or summary.get("posefix, as shipped") or {}
+    verdicts = {
+        label: [differ(row, ours or row, figure, metric) for figure, metric, _ in BARS]
+        for label, row in summary.items()
+    }
+    compared = any(any(v) for v in verdicts.values())  # nothing can be told from one seed each
+    shown = ("/ lifter", "against posefix") if compared else ("/ lifter",)
+    heads += [f"{what}, {c[2]}" for what in shown for c in BARS]
     lines = [
         f"| system | {' | '.join(heads)} | frames/s | seeds |",
         "| --- |" + " ---: |" * (len(heads) + 2),
@@ -48,21 +55,21 @@ def error_table(report: Mapping[str, Any]) -> str:
     slow = {}
     for label, row in summary.items():
         ratios = [ratio(row, lifter, figure, metric) if lifter else "" for figure, metric, _ in BARS]
-        ours = summary.get("posefix") or summary.get("posefix, as shipped") or row
-        verdicts = [differ(row, ours, figure, metric) for figure, metric, _ in BARS]
         if (rows := first_rows(row)) < full:
             slow[label] = rows
         cells = [cell(row, figure, metric) for figure, metric, _ in columns]
         name = label + (" *" if label in slow else "")
         ends = [f"{row['frames_per_second']:.1f}", str(row["seeds"])]
-        lines.append(f"| {' | '.join([name, *cells, *ratios, *verdicts, *ends])} |")
+        lines.append(
+            f"| {' | '.join([name, *cells, *ratios, *(verdicts[label] if compared else []), *ends])} |"
+        )
     notes = [budget_note(summary), *(SLOW_NOTE.format(rows=rows) for rows in sorted(set(slow.values())))]
     return "\n".join([*lines, "", *(note for note in notes if note)])
 
 
 def budget_note(summary: Mapping[str, Any]) -> str:
-    """What the systems were trained on: samples and machine; those without a record are not in it."""
-    known = [row for row in summary.values() if row["samples"] is not None]
+    """What the systems on top of the lifter had: samples and machine; those without a record are not in it."""
+    known = [r for r in summary.values() if r["samples"] is not None and r["system"] != "graformer"]
     if not known:
         return ""
     samples = " or ".join(f"{n:,}" for n in sorted({row["samples"] for row in known}))

@@ -17,23 +17,14 @@ import numpy.typing as npt
 from command import run, write_json
 from posefix.lifter import Lifter
 from posefix.refiner.refine import Refiner
-from posefix.refiner.reproject import fit_rays
+from posefix.refiner.uncertainty import off_the_rays
 from posefix.skeleton.metrics import mpjpe
-from posefix.training.protocol import Benchmark
+from posefix.training.protocol import Benchmark, row_keys
 from posefix.training.train_lifter import validation_sets
-from posefix.training.train_refiner import normalised
 
 Floats = npt.NDArray[np.floating]
 SPREADS = (0.0, 0.5, 1.0, 1.5)
 SHARPNESS = 0.2
-
-
-def off_rays(poses: Floats, uv: Floats) -> Floats:
-    """(n, H, 17, 3) metres, (n, 17, 2) -> (n, H) mean distance of a pose's joints from their rays, metres."""
-    n, h = poses.shape[:2]
-    flat, rays = poses.reshape(n * h, 17, 3).astype(np.float64), np.repeat(uv, h, axis=0)
-    fitted = fit_rays(flat, rays.astype(np.float64), np.ones((n * h, 17)))
-    return np.linalg.norm(fitted - flat[..., :2], axis=-1).mean(axis=-1).reshape(n, h)
 
 
 def weighted_mean(poses: Floats, off: Floats) -> Floats:
@@ -45,9 +36,11 @@ def weighted_mean(poses: Floats, off: Floats) -> Floats:
 
 def errors(refiner: Refiner, bench: Benchmark, lifted: Floats) -> dict[str, float]:
     """MPJPE (mm) of one drawn hypothesis, of the plain mean and of the weighted one."""
-    keys = np.stack([np.arange(len(lifted)), np.zeros(len(lifted))], axis=-1).astype(np.int64)
-    drawn = refiner.sample(bench.keypoints, np.ones(lifted.shape[:2], bool), lifted, keys)
-    weighted = weighted_mean(drawn, off_rays(drawn, normalised(bench)[..., :2]))
+    observed = np.ones(lifted.shape[:2], bool)
+    drawn, keypoints, _ = refiner.answers(bench.keypoints, observed, lifted, row_keys(len(lifted)))
+    n, h = drawn.shape[:2]
+    off = off_the_rays(drawn.reshape(n * h, 17, 3), np.repeat(keypoints, h, axis=0)).reshape(n, h)
+    weighted = weighted_mean(drawn, off)
     poses = {"one drawn": drawn[:, 0], "mean of five": drawn.mean(axis=1), "weighted by the rays": weighted}
     return {name: mpjpe(pose, bench.target) for name, pose in poses.items()}
 

@@ -131,6 +131,12 @@ class Benchmarks:
         return [self._made[file, cameras, kind] for file in files]
 
 
+def load_stages(system: str, folder: Path | None, options: dict[str, Any], device: str):
+    """All stages that a system has, its weights' hashes and how it runs, as `evaluate.prepare` gives them."""
+    load = prepare(system, folder, options, 0, device)
+    return load("lifted" if system == "graformer" else "both", lambda rows: None)
+
+
 def evaluate_run(
     run: Run,
     benchmarks: Benchmarks,
@@ -145,8 +151,7 @@ def evaluate_run(
         {"system", "label", "seed", "run", "machine", "samples", "settings", "weights", "sets": {figure:
         {"lifted", "refined", "n_rows"}}, "speed"}
     """
-    load = prepare(run.system, run.folder, dict(run.options), 0, device)
-    stages, weights, how = load("lifted" if run.system == "graformer" else "both", lambda rows: None)
+    stages, weights, how = load_stages(run.system, run.folder, dict(run.options), device)
     calls = how.get("calls", 1) * how.get("hypotheses", 1) * (2 if how.get("flip") else 1)
     limit = slow_rows if calls > SLOW and slow_rows else None
     asked = {"split": benchmarks.split, "max_rows": benchmarks.max_rows, "slow_rows": limit, "sets": [*sets]}
@@ -302,8 +307,7 @@ def speed(*, data: Path, json: Path = RESULT, device: DeviceName = "auto") -> No
     for part in ("runs", "sweep"):
         for key, row in report.get(part, {}).items():
             folder = None if row["run"] == "shipped" else Path(row["run"])
-            load = prepare(row["system"], folder, row["options"], 0, place)
-            stages, *_ = load("lifted" if row["system"] == "graformer" else "both", lambda rows: None)
+            stages, *_ = load_stages(row["system"], folder, row["options"], place)
             row["speed"] = measure_speed(stages, first, place)
             print(f"{key}: {row['speed']['frames_per_second']:.1f} frames/s", flush=True)
         if part in report:

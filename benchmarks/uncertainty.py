@@ -24,7 +24,7 @@ from posefix.skeleton.errors import InputError, OutputError
 from posefix.training.calibrate import hide_joints
 from posefix.training.evaluate import IN_DOMAIN, take_rows
 from posefix.training.mocap import load_mocap
-from posefix.training.protocol import make_benchmark
+from posefix.training.protocol import make_benchmark, row_keys
 
 Floats = npt.NDArray[np.floating]
 LEVELS = (0.5, 0.8, 0.95)
@@ -79,9 +79,8 @@ def uncertainty(
             hide = name == "hidden"
             bench = take_rows(bench, -(-len(bench) // HIDDEN_SHARE)) if hide else bench
             observed = hide_joints(len(bench), HIDDEN_SEED) if hide else np.ones((len(bench), 17), bool)
-            keys = np.stack([np.arange(len(bench)), np.zeros(len(bench))], axis=-1).astype(np.int64)
             lifted = lifter(bench.keypoints, observed)
-            poses, std = refiner(bench.keypoints, observed, lifted, keys)
+            poses, std = refiner(bench.keypoints, observed, lifted, row_keys(len(bench)))
             error = np.linalg.norm(poses - bench.target, axis=-1)
             files[file] = figures(error[:, 1:], std[:, 1:], observed[:, 1:])
         report["sets"][name] = {**mean_of(list(files.values())), "files": files}

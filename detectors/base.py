@@ -13,6 +13,8 @@ from typing import Protocol, cast
 from ..skeleton import Frame, Pose2D
 from ..skeleton.errors import InputError
 
+SEEN = 0.1  # somebody whose best joint scores less is nobody
+
 
 class Detector(Protocol):
     """Finds people in frames. Frames of one video arrive in order; a detector may track between them.

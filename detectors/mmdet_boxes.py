@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..skeleton.digest import sha256
 from ..skeleton.errors import InputError
 from .mmpose_model import find_config
 from .mmpose_shims import shimmed
-from .mmpose_weights import fetch, fill, read_checkpoint, sha256
+from .mmpose_weights import fetch, fill, read_checkpoint
 from .person_boxes import Boxes, tidy
 
 PERSON = "person"

@@ -11,24 +11,22 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..skeleton import Frame, Pose2D
-from ..skeleton.errors import DeviceError, InputError
+from ..skeleton.errors import InputError
 from ..skeleton.poses import FloatArray
-from .base import DetectorOptions
+from .base import SEEN, DetectorOptions
 from .box_memory import BoxMemory
 from .crops import Crop
 from .mmdet_boxes import MMDetBoxes, has_mmdet
 from .mmpose_model import Answers, PoseModel
 from .mmpose_shims import import_mmpose
-from .person_boxes import PersonBoxes
+from .person_boxes import PersonBoxes, find_boxes
+from .torch_device import torch_device
 
 import_mmpose()  # here, so that a missing package is an ImportError of this module
 
 DEFAULT = "human"  # MMPose's alias of RTMPose-m, 17 joints
-MIN_FRAME = 16  # px: nothing that small holds a person
-SEEN = 0.1  # somebody whose best joint scores less is nobody
 BATCH = 64  # pictures that go in at once
 
 
@@ -51,7 +49,7 @@ class MMPoseDetector:
             WeightsError: weights that are not there or do not fit. DeviceError: no such device.
         """
         options = options or DetectorOptions()
-        self.device = choose_device(device)
+        self.device = torch_device(device)
         name = options.pose_model or DEFAULT
         if name.endswith(".onnx"):
             raise InputError(
@@ -74,7 +72,7 @@ class MMPoseDetector:
 
         Boxes are widened by what was seen before the first of the frames, not in between.
         """
-        boxes = [self._find_boxes(frame) for frame in frames]  # (n, 4) each
+        boxes = [find_boxes(frame.image, self._boxes) for frame in frames]  # (n, 4) each
         wide = [self._memory.widen(own, frame) for own, frame in zip(boxes, frames, strict=True)]
         crops = [[self._model.picture.crop(box) for box in part] for part in wide]
         cut = [c.cut(frame.image) for part, frame in zip(crops, frames, strict=True) for c in part]
@@ -87,14 +85,6 @@ class MMPoseDetector:
             if len(own):
                 self._memory.remember(part, frame)
         return people
-
-    def _find_boxes(self, frame: Frame) -> FloatArray:
-        height, width = frame.image.shape[:2]
-        if min(height, width) < MIN_FRAME:
-            return np.zeros((0, 4), np.float32)
-        if self._boxes is None:
-            return np.array([[0, 0, width, height]], np.float32)
-        return self._boxes(frame.image).corners
 
     def _read(
         self, pictures: list[npt.NDArray[np.uint8]], crops: list[Crop], boxes: list[FloatArray]
@@ -147,17 +137,3 @@ def open_boxes(options: DetectorOptions, device: str) -> PersonBoxes | MMDetBoxe
             f"or install it: posefix install-mmpose --mmdet"
         )
     return MMDetBoxes(name, options.det_weights, device)
-
-
-def choose_device(device: str) -> str:
-    """ "cpu", "cuda" or "mps" of what is asked for; "auto": the fastest that PyTorch has.
-
-    Raises:
-        DeviceError: PyTorch does not have it.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return next(name for name, has in there.items() if has)
-    if not there.get(device, False):
-        raise DeviceError(f"--device {device}: PyTorch does not have it here; use --device cpu")
-    return device

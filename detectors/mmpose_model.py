@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from ..skeleton import COCO17, H36M17, HALPE26
+from ..skeleton.digest import sha256
 from ..skeleton.errors import InputError
 from ..skeleton.layouts import Layout
 from ..skeleton.poses import FloatArray
 from .crops import Crop
 from .decode import decode_heatmaps
 from .mmpose_shims import import_mmpose
-from .mmpose_weights import fetch, fill, read_checkpoint, sha256
+from .mmpose_weights import fetch, fill, read_checkpoint
 
 # Of a config's layouts the first all joints of which the network has.
 _LAYOUTS = (HALPE26, COCO17, H36M17)

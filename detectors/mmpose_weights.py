@@ -7,7 +7,6 @@ are let through, numpy's as what they are and the others as empty objects. A fil
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 import shlex
@@ -142,15 +141,6 @@ def fetch(url: str, flag: str) -> Path:
             f"cannot fetch {url} ({_short(error)}); fetch it where there is a network, and add {flag} FILE"
         ) from error
     return path
-
-
-def sha256(path: str | Path) -> str:
-    """Of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _short(error: BaseException) -> str:

@@ -13,16 +13,13 @@ import numpy as np
 from ..skeleton import COCO17, HALPE26, Frame, Pose2D
 from ..skeleton.errors import InputError, WeightsError
 from ..skeleton.poses import FloatArray
-from .base import DetectorOptions
+from .base import SEEN, DetectorOptions
 from .box_memory import BoxMemory
 from .crops import Crop
 from .decode import decode_heatmaps, decode_simcc
 from .onnx_session import OnnxModel
-from .person_boxes import PersonBoxes
+from .person_boxes import PersonBoxes, find_boxes
 from .pose_presets import PosePreset, choices, find_preset, recognise
-
-MIN_FRAME = 16  # px: nothing that small holds a person
-SEEN = 0.1  # somebody whose best joint scores less is nobody
 
 #: joints that a network answers -> (layout, how many of them are kept)
 JOINTS = {17: (COCO17, 17), 26: (HALPE26, 26), 133: (COCO17, 17)}  # COCO-WholeBody: its body part
@@ -148,11 +145,7 @@ class OnnxDetector:
 
     def detect(self, frame: Frame) -> list[Pose2D]:
         """Everybody, the largest box first: joints in pixels, scores 0..1, heatmaps where the network has them."""
-        height, width = frame.image.shape[:2]
-        if min(height, width) < MIN_FRAME:
-            return []
-        whole = np.array([[0, 0, width, height]], np.float32)
-        boxes = self._boxes(frame.image).corners if self._boxes else whole  # (n, 4)
+        boxes = find_boxes(frame.image, self._boxes)  # (n, 4)
         if not len(boxes):
             return []
         preset = self.preset

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from ..skeleton.digest import sha256
 from ..skeleton.errors import DeviceError, WeightsError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -42,7 +42,7 @@ class OnnxModel:
         self.path = Path(path)
         self._where = f"{flag} {path}"
         try:
-            self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+            self.sha256 = sha256(self.path)
         except OSError as error:
             problem = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
             raise WeightsError(f"{self._where}: {problem}; give the path of an .onnx file") from error

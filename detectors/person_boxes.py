@@ -11,6 +11,7 @@ Label 0 is the person, as in COCO. Sources of the constants: the projects' own i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ from .onnx_session import OnnxModel
 
 MIN_SCORE = 0.3  # of a box, MMPose's default
 MAX_IOU = 0.45  # boxes that overlap more are one person, YOLOX's default
+MIN_FRAME = 16  # px: nothing that small holds a person
 MIN_SIDE = 4.0  # px: no pose can be seen in less
 FREE_SIZE = 640  # px: where neither the file nor its name says
 PAD = 114  # grey that fills what the frame leaves free
@@ -108,6 +110,21 @@ class PersonBoxes:
     def close(self) -> None:
         """Free the network."""
         self._model.close()
+
+
+def find_boxes(
+    image: npt.NDArray[np.uint8], detector: Callable[[npt.NDArray[np.uint8]], Boxes] | None
+) -> FloatArray:
+    """(H, W, 3) BGR -> (n, 4) x0, y0, x1, y1 of the people, the largest first.
+
+    Without a detector the whole frame is one person's box. A frame too small to hold a person has none.
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_FRAME:
+        return np.zeros((0, 4), np.float32)
+    if detector is None:
+        return np.array([[0, 0, width, height]], np.float32)
+    return detector(image).corners
 
 
 def letterbox(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], float]:

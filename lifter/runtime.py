@@ -6,7 +6,6 @@ and `manifest.json` with their SHA-256. Nothing is unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from importlib import resources
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from ..skeleton.digest import sha256
 from ..skeleton.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def checked_file(folder: Path, name: str) -> tuple[Path, str]:
     if not path.is_file():
         raise WeightsError(f"{path}: weights file is missing; reinstall posefix")
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = sha256(path)
     except OSError as error:
         raise WeightsError(f"{path}: weights file cannot be read ({error.strerror})") from error
     if found != expected:

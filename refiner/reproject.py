@@ -51,11 +51,7 @@ def pull_to_rays(
         points += config.refined * (refined - points)
     uv = np.repeat(points, h, axis=0)
     seen = np.repeat(keypoints[..., 2].astype(np.float64), h, axis=0)
-    agree = seen
-    for _ in range(2):
-        rays = fit_rays(flat, uv, agree)
-        off = np.linalg.norm(rays - flat[..., :2], axis=-1)  # (n*H, 17) metres
-        agree = seen / (1 + (off / config.joint_m) ** 2)
+    rays, off, agree = robust_rays(flat, uv, seen, config.joint_m)
     # One wild joint shall not speak for the frame. Hidden ones are off by nothing and say nothing.
     seen_off = np.where((seen > 0) | ~seen.any(axis=1, keepdims=True), off, np.nan)
     frame = np.nanpercentile(seen_off, FRAME_PERCENTILE, axis=1)[:, None]
@@ -63,6 +59,23 @@ def pull_to_rays(
     flat[..., :2] += share[..., None] * (rays - flat[..., :2])
     flat -= flat[:, :1]
     return flat.reshape(poses.shape).astype(poses.dtype)
+
+
+def robust_rays(poses: Floats, uv: Floats, seen: Floats, scale_m: float) -> tuple[Floats, Floats, Floats]:
+    """`fit_rays` twice, the second time with less weight on what disagrees: one wild joint shall not turn the camera.
+
+    Args:
+        seen: (n, 17) 0 or 1. scale_m: metres of disagreement at which a joint counts half.
+
+    Returns:
+        The rays (n, 17, 2); every joint's distance from its ray (n, 17); what each still counts (n, 17).
+    """
+    rays, off, agree = poses[..., :2], np.zeros_like(seen), seen
+    for _ in range(2):
+        rays = fit_rays(poses, uv, agree)
+        off = np.linalg.norm(rays - poses[..., :2], axis=-1)
+        agree = seen / (1 + (off / scale_m) ** 2)
+    return rays, off, agree
 
 
 def fit_rays(poses: Floats, uv: Floats, weights: Floats) -> Floats:

@@ -7,7 +7,7 @@ it as one of four predictors, all in metres and all known at run time:
     correction  of the joint: how far the refiner moved it from its lifted place;
     pose_moved  the same for the whole pose, root mean square over the joints;
     rays        how far, on average over the observed joints, the pose is from the rays of its own 2D
-                (`reproject.fit_rays`): small where the 2D is exact, large where it is noisy.
+                (`reproject.robust_rays`): small where the 2D is exact, large where it is noisy.
 
     log J_std = joint_j + spread * log(spread_j) + correction * log(correction_j) + ...
                 + hidden_j                     for a joint that is not observed
@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from ..lifter.runtime import Array
 from ..skeleton import H36M17
-from .reproject import Floats, fit_rays
+from .reproject import Floats, robust_rays
 
 JOINTS = len(H36M17.joints)
 # Degrees of freedom of the Student t; chosen on val, where it meets the 50, 80 and 95 % distances alike.
@@ -112,10 +112,7 @@ def predictors(spread: Floats, refined: Floats, lifted: Floats, keypoints: Float
 def off_the_rays(poses: Floats, keypoints: Floats) -> Floats:
     """(n,) metres: mean distance across the view of observed joints from the rays of their 2D; 0 with none."""
     pose, uv, seen = (v.astype(np.float64) for v in (poses, keypoints[..., :2], keypoints[..., 2]))
-    agree, off = seen, np.zeros_like(seen)
-    for _ in range(2):  # one wild joint shall not turn the camera
-        off = np.linalg.norm(fit_rays(pose, uv, agree) - pose[..., :2], axis=-1)  # (n, 17)
-        agree = seen / (1 + (off / _RAY_SCALE_M) ** 2)
+    _, off, _ = robust_rays(pose, uv, seen, _RAY_SCALE_M)
     return (off * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
 
 

@@ -19,14 +19,14 @@ from ..lifter.runtime import TorchNetwork
 from ..pipeline.settings import Settings
 from ..refiner.config import DiffusionConfig
 from ..refiner.denoisers import CceCag
-from ..refiner.graphs import GuideGraph, StepGraph
 from ..refiner.mixture import Mixture
 from ..refiner.refine import SOURCE, Refiner
 from ..refiner.reproject import PullConfig
 from ..refiner.uncertainty import JOINTS, PREDICTORS, SpreadConfig, interval
 from ..skeleton import H36M17
 from ..skeleton.errors import InputError
-from .protocol import Benchmark
+from .protocol import Benchmark, row_keys
+from .train_refiner import refiner_of
 
 Floats = npt.NDArray[np.floating]
 STRIDE, HIDDEN_STRIDE = 30, 48  # every how-manyth frame
@@ -74,7 +74,7 @@ def observe(
 ) -> Samples:
     """What the refiner says of a benchmark and how wrong it is. observed: (R, 17) bool."""
     lifted = lifter(bench.keypoints, observed)
-    keys = np.stack([np.arange(len(bench)), np.full(len(bench), person)], axis=-1)
+    keys = row_keys(len(bench), person)
     poses, logs = refiner.predictors(bench.keypoints, observed, lifted, keys)
     columns = [np.broadcast_to(logs[name], observed.shape) for name in PREDICTORS]
     error = np.linalg.norm(poses - bench.target, axis=-1)
@@ -120,11 +120,7 @@ def calibrate_network(
     device: str,
 ) -> SpreadConfig:
     """The same for networks fresh from training, with the settings that they are exported with."""
-    guide, step = (
-        TorchNetwork(GuideGraph(network), device),
-        TorchNetwork(StepGraph(network, diffusion), device),
-    )
-    refiner = Refiner(guide, step, mixture, diffusion, pull, hypotheses=Settings.hypotheses, rows=ROWS)
+    refiner = refiner_of(network, mixture, diffusion, device, Settings.hypotheses, pull, ROWS)
     return calibrate(refiner, Lifter(TorchNetwork(Lift(lifter), device), {}, rows=ROWS), data)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ import torch
 from ..lifter.graformer import GraFormer
 from ..lifter.normalise import flip_average, normalise_keypoints
 from ..refiner.system_refiner import SamplingConfig
+from ..skeleton.digest import sha256
 from ..skeleton.errors import InputError
 from .evaluate import Advance, Floats, Load, Stage, StageName, stages_of
 from .protocol import Benchmark
@@ -105,4 +105,4 @@ def measure_speed(stages: Mapping[str, Stage], benchmark: Benchmark, device: str
 
 def _digests(run: Path) -> dict[str, str]:
     files = [run / name for name in ("best.pt", "lifter.safetensors", "noise.safetensors")]
-    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.is_file()}
+    return {f.name: sha256(f) for f in files if f.is_file()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -23,6 +22,7 @@ from ..refiner.mixture import Mixture
 from ..refiner.refine import MIXTURE_KEYS, SOURCE
 from ..refiner.reproject import PullConfig
 from ..refiner.uncertainty import KEY, SpreadConfig, to_json
+from ..skeleton.digest import sha256
 from ..skeleton.errors import OutputError
 
 OPSET = 17
@@ -102,7 +102,7 @@ def update_manifest(folder: Path, names: list[str]) -> None:
     path = folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"sha256": {}}
     for name in names:
-        manifest["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        manifest["sha256"][name] = sha256(folder / name)
     path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

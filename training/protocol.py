@@ -70,6 +70,11 @@ class Benchmark:
         return len(self.keypoints)
 
 
+def row_keys(count: int, person: int = 0) -> npt.NDArray[np.int64]:
+    """(count, 2) rows as frames of one person: what a refiner's noise is drawn by."""
+    return np.stack([np.arange(count), np.full(count, person)], axis=-1)
+
+
 def default_stride(name: str) -> int:
     """Every how-manyth frame is evaluated: 16 where the file's name contains "bandai", 4 for any other."""
     return 16 if "bandai" in name.lower() else 4

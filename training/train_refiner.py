@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..lifter.graformer import GraFormer
-from ..lifter.normalise import flip_average, normalise_keypoints
+from ..lifter.normalise import flip_average
 from ..lifter.runtime import TorchNetwork
 from ..refiner.config import DiffusionConfig
 from ..refiner.denoisers import CceCag
@@ -324,18 +324,18 @@ def both_errors(poses: np.ndarray, bench: Benchmark) -> np.ndarray:
     return np.array([mpjpe(poses, bench.target), p_mpjpe(poses, bench.target)])
 
 
-def normalised(bench: Benchmark) -> np.ndarray:
-    """(R, 17, 3): the benchmark's keypoints as the networks take them."""
-    keypoints = torch.as_tensor(bench.keypoints, dtype=torch.float32)
-    return normalise_keypoints(keypoints, torch.ones(keypoints.shape[:2], dtype=torch.bool)).numpy()
-
-
 def refiner_of(
-    model: CceCag, mixture: Mixture, diffusion: DiffusionConfig, device: str, hypotheses: int = 1
+    model: CceCag,
+    mixture: Mixture,
+    diffusion: DiffusionConfig,
+    device: str,
+    hypotheses: int = 1,
+    pull: PullConfig | None = None,
+    rows: int = 256,
 ) -> Refiner:
     """A network in training as the run-time refiner, in big batches."""
     guide, step = TorchNetwork(GuideGraph(model), device), TorchNetwork(StepGraph(model, diffusion), device)
-    return Refiner(guide, step, mixture, diffusion, hypotheses=hypotheses, rows=256)
+    return Refiner(guide, step, mixture, diffusion, pull, hypotheses=hypotheses, rows=rows)
 
 
 def load_network(folder: Path) -> GraFormer:

@@ -29,7 +29,7 @@ from ..refiner.refine import MIXTURE_KEYS
 from ..refiner.system_refiner import SamplingConfig, SystemRefiner
 from ..skeleton.errors import InputError
 from .loop import Batch, TrainConfig, Trainer
-from .protocol import Benchmark
+from .protocol import Benchmark, row_keys
 from .systems import SystemConfig, SystemLossConfig, build_network, from_dict, to_dict
 from .train_lifter import FOLD_BUDGET, figures_of, lift_rows, train_lifter, validation_sets
 from .train_refiner import REFINER_AUGMENT, SHIPPED_SHARE, OutOfFold, fit_errors, load_network
@@ -196,7 +196,7 @@ def quick(sampling: SamplingConfig, process: Process) -> SamplingConfig:
 
 def refine_rows(refiner: SystemRefiner, bench: Benchmark, lifted: np.ndarray) -> np.ndarray:
     """(R, 17, 3) mean of the hypotheses; a row's noise hangs on its number."""
-    keys = np.stack([np.arange(len(lifted)), np.zeros(len(lifted))], axis=-1).astype(np.int64)
+    keys = row_keys(len(lifted))
     return refiner.sample(bench.keypoints, np.ones(lifted.shape[:2], bool), lifted, keys).mean(axis=1)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...skeleton.digest import sha256
 from ...skeleton.errors import WeightsError
 from ..mmpose_weights import read_checkpoint as read_tensors
-from ..mmpose_weights import sha256
 from .network import CPN, SIZES
 
 PREFIX = "module."  # what torch.nn.DataParallel puts before every name

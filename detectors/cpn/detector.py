@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ...skeleton import COCO17, Frame, Pose2D
-from ...skeleton.errors import DeviceError, InputError
+from ...skeleton.errors import InputError
 from ..base import DetectorOptions
 from ..box_memory import BoxMemory
-from ..person_boxes import PersonBoxes
+from ..person_boxes import PersonBoxes, find_boxes
+from ..torch_device import torch_device
 from .checkpoint import load_into, read_checkpoint
 from .decode import calibrated, decode, heatmaps
 from .network import CPN, SIZES
 from .pictures import cut, frame_to_picture, normalise, part_around
 
-MIN_FRAME = 16  # px: nothing that small holds a person
 SEEN = 0.1  # somebody whose highest peak is lower is nobody
 MAX_BATCH = 16  # pictures through the network at once, mirrored ones apart: bounds the memory
 
@@ -68,11 +67,7 @@ class CpnDetector:
 
     def detect(self, frame: Frame) -> list[Pose2D]:
         """Everybody, the largest box first: joints in pixels, scores 0..1, heatmaps in 0..1."""
-        height, width = frame.image.shape[:2]
-        if min(height, width) < MIN_FRAME:
-            return []
-        whole = np.array([[0, 0, width, height]], np.float32)
-        boxes = self._boxes(frame.image).corners if self._boxes else whole  # (n, 4)
+        boxes = find_boxes(frame.image, self._boxes)  # (n, 4)
         if not len(boxes):
             return []
         size = SIZES[self.size]
@@ -108,13 +103,3 @@ class CpnDetector:
         self._model = None
         if self._boxes is not None:
             self._boxes.close()
-
-
-def torch_device(device: str) -> str:
-    """ "auto" -> the fastest there is; "cpu", "cuda" and "mps" as they are. Raises DeviceError where one is missing."""
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
-    if device == "auto":
-        return next(name for name, available in there.items() if available())
-    if not there[device]():
-        raise DeviceError(f"--device {device}: PyTorch finds none here; use --device cpu")
-    return device

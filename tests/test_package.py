@@ -39,7 +39,11 @@ MAY_IMPORT = {
 }
 # The command line offers `posefix train`, `eval`, `view` and `plot`; it imports them when they are asked for.
 # `posefix doctor` tries the detector on a picture of the drawn person.
-LAZY = {("pipeline/cli.py", "training"), ("pipeline/cli.py", "viewer"), ("pipeline/trial.py", "demos")}
+LAZY = {
+    ("pipeline/commands.py", "training"),
+    ("pipeline/commands.py", "viewer"),
+    ("pipeline/trial.py", "demos"),
+}
 
 
 def modules() -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from posefix.lifter.graformer import GraFormer
-from posefix.pipeline import cli as pipeline_cli
+from posefix.pipeline import commands
 from posefix.pipeline.cli import call
 from posefix.refiner.cce_paper import CceConfig, PublishedCce
 from posefix.refiner.diffpose import DiffPose, DiffPoseConfig, Stacked
@@ -182,7 +182,7 @@ def test_sampling_refuses_what_makes_no_sense() -> None:
 
 
 def test_every_system_can_be_trained_by_name() -> None:
-    assert tuple(SYSTEMS) == pipeline_cli.SYSTEMS
+    assert tuple(SYSTEMS) == commands.SYSTEMS
     for name in SYSTEMS:
         assert callable(getattr(cli, f"train_{name.replace('-', '_')}"))
         assert call(["train", name, "--help"]) == 0

@@ -1,11 +1,12 @@
 """`posefix train calibration`: J_std of the refiner's weights, fitted on the `val` people (`refiner/uncertainty.py`).
 
-Exact and detector-like 2D, own bodies, lab cameras; once with every joint observed and once with some hidden at
-random. Deterministic.
+Exact and detector-like 2D, lab cameras; in their own bodies and in strange ones (`strange.py`), which count as
+people of their own; once with every joint observed and once with some hidden at random. Deterministic.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from .protocol import Benchmark, row_keys
 from .train_refiner import refiner_of
 
 Floats = npt.NDArray[np.floating]
-STRIDE, HIDDEN_STRIDE = 30, 48  # every how-manyth frame
+STRIDE, HIDDEN_STRIDE = 40, 64  # every how-manyth frame
 ROWS = 64  # frames a network call holds
 MOST_HIDDEN = 6  # joints of a pose, never the Hip
 LEVEL = 0.8  # the share of cases that is met exactly, over all joints
@@ -90,13 +91,13 @@ def join(parts: list[Samples]) -> Samples:
 def collect(
     refiner: Refiner, lifter: Lifter, data: Path, stride: int = STRIDE, hidden_stride: int = HIDDEN_STRIDE
 ) -> Samples:
-    """Poses of the `val` people, whole and with hidden joints."""
+    """Poses of the `val` people in their own and in strange bodies, whole and with hidden joints."""
     from .train_lifter import validation_sets
 
     parts, people = [], {}
-    for step, whole in ((stride, True), (hidden_stride, False)):
-        for name, bench in validation_sets(data, step).items():
-            person = people.setdefault(name.rsplit("_", 1)[0], len(people))
+    for strange, (step, whole) in itertools.product((False, True), ((stride, True), (hidden_stride, False))):
+        for name, bench in validation_sets(data, step, strange).items():
+            person = people.setdefault((name.rsplit("_", 1)[0], strange), len(people))
             shape = len(bench), JOINTS
             observed = np.ones(shape, bool) if whole else hide_joints(len(bench), seed=person)
             parts.append(observe(refiner, lifter, bench, observed, person))

@@ -102,11 +102,22 @@ _LIMBS = [
 ]
 
 
-def render(time_s: float) -> Image:
-    """The picture at a time: (HEIGHT, WIDTH, 3) uint8 BGR."""
+def _seen(time_s: float) -> tuple[dict[str, Array], Array]:
+    """Joints at a time in camera axes, (3,) metres each, and the (3, 3) rotation that turned the mannequin."""
     turn = math.radians(25) * math.sin(0.5 * time_s)
     spin = np.array([[math.cos(turn), 0, math.sin(turn)], [0, 1, 0], [-math.sin(turn), 0, math.cos(turn)]])
-    at = {name: spin @ p + [0, _EYE_M, _DISTANCE_M] for name, p in mannequin(time_s).items()}
+    return {name: spin @ p + [0, _EYE_M, _DISTANCE_M] for name, p in mannequin(time_s).items()}, spin
+
+
+def keypoints(time_s: float) -> dict[str, Array]:
+    """Where the joints of `mannequin` are in the picture of `render`: name -> (2,) pixels."""
+    joints, _ = _seen(time_s)
+    return {name: _FOCAL * p[:2] / p[2] + [WIDTH / 2, HEIGHT / 2] for name, p in joints.items()}
+
+
+def render(time_s: float) -> Image:
+    """The picture at a time: (HEIGHT, WIDTH, 3) uint8 BGR."""
+    at, spin = _seen(time_s)
     balls: list[Ball] = []
     for start, end, r0, r1, colour in _LIMBS:
         steps = max(4, int(np.linalg.norm(at[end] - at[start]) / _BALL_STEP_M))

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "pipeline": {"skeleton", "detectors", "lifter", "refiner", "weights"},
     "viewer": {"skeleton", "pipeline"},
     "training": {"skeleton", "detectors", "lifter", "refiner", "pipeline", "weights"},
-    "demos": {"skeleton", "detectors", "lifter", "refiner", "pipeline", "weights"},
+    "demos": {"skeleton", "detectors", "lifter", "refiner", "pipeline", "viewer", "weights"},
 }
 # The command line offers `posefix train`, `eval`, `view` and `plot`; it imports them when they are asked for.
 # `posefix doctor` tries the detector on a picture of the drawn person.

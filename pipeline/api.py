@@ -1,0 +1,60 @@
+"""Poses in a Python loop, without files: the stages of `run.py`, one after the other in the caller's thread.
+
+from posefix.pipeline.api import poses_of
+
+for row in poses_of("clip.mp4"):
+    for person in row.people:
+        if person.pose3d is not None:
+            print(row.time_s, person.id, person.pose3d.joints[16])  # RWrist: x, y, z in metres
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..detectors.doubt import with_doubt
+from ..skeleton import FramePoses
+from ..skeleton.convert import to_h36m17
+from .people import Trim
+from .reader import Source, open_source
+from .run import Estimator, add_3d, default_rows, in_batches, load_both
+from .settings import Settings, resolve_device
+
+
+def poses_of(
+    source: Source | Path | str | int, settings: Settings | None = None, *, estimator: Estimator | None = None
+) -> Iterator[FramePoses]:
+    """Everybody in every frame of a clip, in the order of the frames.
+
+    The rows are those of the CSVs, with the same status, numbers and gaps, and before they are smoothed. They
+    come while the clip is read, a few frames late; memory does not grow with its length. To stop early, leave the
+    loop.
+
+    Args:
+        source: a video file, folder or glob of images, camera index or URL, as `reader.open_source` takes it.
+        settings: how; None: all defaults. Those about files and drawing have no effect.
+        estimator: networks to use, from `run.load_estimator`; None loads them. Loading once serves several clips.
+
+    Yields:
+        One `FramePoses` per frame: number, seconds, and people with `pose2d` (Human3.6M-17, pixels) and `pose3d`
+        ((17, 3) metres relative to Hip, camera axes x right, y down, z forward; J_std, metres). Both are None
+        where somebody is missing, `pose3d` also where both hips are hidden.
+
+    Raises:
+        PosefixError: bad input, device or weights; when the first row is asked for, not at the call.
+    """
+    settings = settings or Settings()
+    limits = {"start_s": settings.start, "end_s": settings.end, "max_frames": settings.max_frames}
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(open_source(source, **limits))
+        estimator, detector = load_both(estimator, settings, resolve_device(settings.device), stack)
+        detected = ((f, [to_h36m17(with_doubt(pose)) for pose in detector.detect(f)]) for f in reader)
+        rows = default_rows(settings, reader.info)
+        trim = Trim() if rows.trim else None
+        timed = rows.make(detected, None if settings.start else 0)
+        for batch in in_batches(timed, settings.batch_size):
+            for _, row in add_3d(batch, estimator):
+                yield from trim.push(row) if trim else [row]
+        yield from trim.finish() if trim else []

@@ -1,6 +1,7 @@
 # make run VIDEO=clip.mp4      environment, installation and posefix in one command
 # make test                    everything the tests need, then the tests
 # make test-mmpose             the same for MMPose, which the tests do without: it goes into the environment
+# make docs                    the documentation as pages in site/, all their links checked
 #
 # Variables: VIDEO (file, glob, folder, camera index or URL), ARGS (more options for posefix),
 #            PYTHON (an interpreter, 3.10 to 3.12), VENV (where the environment goes).
@@ -14,11 +15,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 SAMPLE := sample/sample.mp4
 
-.PHONY: run install test test-mmpose lint clean help
+.PHONY: run install test test-mmpose lint docs clean help
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
 
 ifeq ($(strip $(VIDEO)),)
 run: $(SAMPLE)
@@ -46,8 +47,17 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# The pages as they stand to each other in the repository: links hold there and on the site.
+PAGES := build/pages
+docs: $(VENV)/.docs
+	@rm -rf $(PAGES) && mkdir -p $(PAGES)/docs $(PAGES)/benchmarks $(PAGES)/weights
+	@cp README.md LICENSE $(PAGES) && cp -r docs/*.md docs/pictures $(PAGES)/docs
+	@cp benchmarks/README.md $(PAGES)/benchmarks && cp weights/README.md $(PAGES)/weights
+	$(BIN)/mkdocs build --quiet --clean
+	@echo "open site/index.html"
+
 clean:
-	rm -rf $(VENV) sample build dist posefix.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) sample site build dist posefix.egg-info .pytest_cache .ruff_cache .hypothesis
 
 # The stamps: installing again only when what is asked for has changed.
 $(VENV)/.posefix: pyproject.toml constraints.txt | $(BIN)/python
@@ -62,6 +72,10 @@ $(VENV)/.test: $(VENV)/.posefix
 
 $(VENV)/.dev: $(VENV)/.posefix
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.posefix
+	@$(PIP) -e '.[docs]'
 	@touch $@
 
 $(BIN)/python:

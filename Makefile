@@ -53,7 +53,7 @@ docs: $(VENV)/.docs
 	@rm -rf $(PAGES) && mkdir -p $(PAGES)/docs $(PAGES)/benchmarks $(PAGES)/weights
 	@cp README.md LICENSE $(PAGES) && cp -r docs/*.md docs/pictures $(PAGES)/docs
 	@cp benchmarks/README.md $(PAGES)/benchmarks && cp weights/README.md $(PAGES)/weights
-	$(BIN)/mkdocs build --quiet --clean
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 	@echo "open site/index.html"
 
 clean:

@@ -221,18 +221,6 @@ def test_readme_lists_the_options_that_there_are(help_text: str) -> None:
     assert there - listed == {"--refine", "--render", "--quiet", "--verbose"}
 
 
-def test_links_in_the_documentation_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"]
-    links = [
-        (page, link)
-        for page in pages
-        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
-        if "://" not in link
-    ]
-    assert len(links) > 10
-    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
-
-
 def test_joints_page_has_the_factors_of_the_code() -> None:
     page = (ROOT / "docs" / "joints.md").read_text(encoding="utf-8")
     for joint, sum_ in {

@@ -28,6 +28,7 @@ Exit codes:
 SYSTEMS = ("regressor", "stacked", "diffpose", "diffupose", "e533", "cce", "cce-cag")
 USAGE = """Usage: posefix VIDEO... [OPTIONS]
        posefix refine FILE [OPTIONS]
+       posefix webcam [SOURCE] [OPTIONS]
        posefix view FOLDER [OPTIONS]
        posefix plot CSV --joints NAMES [OPTIONS]
        posefix train lifter|refiner|cpn|SYSTEM [OPTIONS]
@@ -57,6 +58,20 @@ app.command(
   posefix refine alphapose-results.json --fps 25 --person 2
   posefix refine landmarks.json --size 1920x1080
   posefix refine markers.trc""",
+)
+app.command(
+    "posefix.pipeline.live.command:webcam",
+    name="webcam",
+    help="Watch a camera, stream or file with its skeletons as it happens, in a window or a browser.",
+    help_epilogue="""Keys, or buttons of the page:
+  r record    p pause    m mirror    f refine on/off    [ ] or arrows turn the 3D view    h help    q, Esc quit
+
+Examples:
+  posefix webcam                        camera 0, in a window
+  posefix webcam rtsp://host/stream
+  posefix webcam clip.mp4 --mirror
+  posefix webcam --serve                in a browser, at http://127.0.0.1:8765/
+  posefix webcam --serve 0.0.0.0:8765   from other machines too, with the token that it prints""",
 )
 app.command(
     "posefix.viewer.cli:view",

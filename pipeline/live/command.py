@@ -1,0 +1,171 @@
+"""`posefix webcam`: words in, the live program called."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from ...skeleton.errors import EXIT_OK, InputError
+from ..settings import DeviceName, Settings
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+Strength = Literal["off", "light", "strong"]
+
+_DEFAULT = Settings()
+HYPOTHESES = 1
+FOLDER = Path("webcam_posefix")
+
+
+def webcam(
+    source: str = "0",
+    *,
+    serve: Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative="")] = None,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = FOLDER,
+    smooth: Strength = "light",
+    mirror: Annotated[bool, Parameter(negative="")] = False,
+    detector: str = _DEFAULT.detector,
+    pose_model: str | None = None,
+    det_model: str | None = None,
+    pose_preset: str | None = None,
+    pose_weights: str | None = None,
+    det_weights: str | None = None,
+    person: str = _DEFAULT.person,
+    device: DeviceName = _DEFAULT.device,
+    steps: int = _DEFAULT.steps,
+    hypotheses: int = HYPOTHESES,
+    seed: int = _DEFAULT.seed,
+    height: float = _DEFAULT.height,
+    refine: bool = _DEFAULT.refine,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False,
+) -> int:
+    """Show a camera, stream or file with its skeletons as it happens, in a window or a browser.
+
+    Parameters
+    ----------
+    source
+        A camera's number, an RTSP or HTTP URL, or a file, which plays at its own pace.
+    serve
+        Show it in a browser, at HOST:PORT; alone: at 127.0.0.1:8765, for this machine only. Elsewhere the
+        address has a token that is asked for.
+    output
+        Folder for recordings; each gets a folder of its own in it.
+    smooth
+        How much the 3D is smoothed over time.
+    mirror
+        Swap left and right on the screen; joints keep their names.
+    detector
+        2D detector: mediapipe, or onnx, mmpose or cpn with networks of your choice.
+    pose_model
+        Pose network, as for clips.
+    det_model
+        Person detector, as for clips.
+    pose_preset
+        How the pose network's pictures are normalised. Default: recognised.
+    pose_weights
+        Weights of CPN or of MMPose's config.
+    det_weights
+        Weights of MMDetection's config.
+    person
+        Who of several people: all, largest, or their numbers, e.g. 0,2.
+    device
+        Where the networks run; auto takes the fastest there is.
+    steps
+        Denoising steps of the refiner, 1 to 50.
+    hypotheses
+        Poses drawn per frame, 1 to 200; with one there is no uncertainty, more take longer.
+    seed
+        Seed of the hypotheses.
+    height
+        Stature of the person in metres; scales the 3D.
+    refine
+        Refine the lifted pose, until f is pressed.
+    quiet
+        Print nothing but errors.
+    verbose
+        Print more, and tracebacks of unexpected errors.
+    """
+    settings = Settings(
+        detector=detector,
+        pose_model=pose_model,
+        det_model=det_model,
+        pose_preset=pose_preset,
+        pose_weights=pose_weights,
+        det_weights=det_weights,
+        person=person,
+        device=device,
+        steps=steps,
+        hypotheses=hypotheses,
+        seed=seed,
+        height=height,
+        refine=refine,
+        verbosity=-1 if quiet else int(verbose),
+        batch_size=1,
+    )
+    address = None if serve is None else (serve or [""])[0]
+    return run_live(source, settings, serve=address, folder=output, strength=smooth, mirror=mirror)
+
+
+def run_live(
+    source: str, settings: Settings, *, serve: str | None, folder: Path, strength: Strength, mirror: bool
+) -> int:
+    """Runs until the source ends or somebody quits. Returns the exit code.
+
+    Args:
+        serve: HOST:PORT of the page, "" for the usual one; None: a window.
+
+    Raises:
+        PosefixError: the source does not open, no window can, or an address cannot be used.
+    """
+    from ..cli import print_out
+    from ..interrupt import Interrupt
+    from ..settings import resolve_device
+    from ..sources import as_source
+    from .camera import Camera
+    from .controls import Controls, State
+    from .engine import Engine, load_networks
+    from .server import Server, parse_address, show_in_browser
+    from .window import Window, check_display, show_in_window
+
+    quiet = settings.verbosity < 0
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"-o {folder}: is a file; name a folder for the recordings")
+    address, wanted = None if serve is None else parse_address(serve), as_source(source)
+    if address is None:
+        check_display()
+    device = resolve_device(settings.device)
+    controls = Controls(State(mirror=mirror, refine=settings.refine))
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt().listening())
+        camera = Camera(wanted)
+        networks = stack.enter_context(load_networks(settings, device))
+        engine = Engine(camera, networks, settings, controls, strength=strength, folder=folder, device=device)
+        if address is None:
+            window = stack.enter_context(Window())
+            with engine:
+                show_in_window(engine, window, interrupt)
+        else:
+            with Server(engine, address) as server, engine:
+                if not quiet:
+                    print_out(f"open {server.url} in a browser; Ctrl-C ends it")
+                show_in_browser(engine, server, interrupt)
+    if not quiet:
+        print_out(describe(engine))
+    return EXIT_OK if interrupt.signal is None else 128 + interrupt.signal
+
+
+def describe(engine: Engine) -> str:
+    """The closing lines: how many frames were shown, and what was recorded."""
+    meter, info = engine.meter, engine.camera.info
+    lines = [f"{info.name}: {meter.frames} frames shown, {engine.dropped} dropped"]
+    for recording in engine.recorder.finished:
+        words = f"  recorded {recording.paths.folder}: {recording.frames} frames"
+        lines.append(words + (f", {recording.dropped} dropped" if recording.dropped else ""))
+        if recording.error:
+            lines.append(f"  warning: {recording.error}")
+    return "\n".join(lines)

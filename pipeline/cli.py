@@ -150,13 +150,14 @@ def run(
 def process_all(words: Sequence[str], settings: Settings) -> int:
     """Process every clip that the words name, whatever happens to others. Returns the worst exit code."""
     from .interrupt import Interrupt
-    from .report import ProgressBar, describe
+    from .report import NOT_BEGUN, Outcome, ProgressBar, describe, print_warnings, table
     from .run import load_estimator, run_video
     from .settings import resolve_device
 
     quiet, verbose = settings.verbosity < 0, settings.verbosity > 0
-    sources, codes = _sources(words, verbose)
-    several = len(sources) + len(codes) > 1  # bad ones count too: they do not change where good ones go
+    sources, bad = _sources(words, verbose)
+    codes, outcomes = [code for _, _, code in bad], list[Outcome]()
+    several = len(sources) + len(bad) > 1  # bad ones count too: they do not change where good ones go
     device = resolve_device(settings.device)
     estimator = load_estimator(settings, device) if len(sources) > 1 else None
     with Interrupt().listening() as interrupt:
@@ -169,31 +170,37 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
                     summary = run_video(source, own, estimator=estimator, watcher=bar, interrupt=interrupt)
             except Exception as error:
                 codes.append(report_error(error, verbose))
+                outcomes.append(Outcome(source.name, error=str(error) or type(error).__name__))
             else:
                 codes.append(summary.exit_code)
+                outcomes.append(Outcome(source.name, summary))
                 if not quiet:
                     print_out(describe(summary, verbose))
+                    print_warnings(summary)
             if interrupt.signal is not None:
                 codes.append(128 + interrupt.signal)
                 break
     if estimator is not None:
         estimator.close()
+    if several and not quiet and (interrupt.signal is None or any(o.summary for o in outcomes)):
+        outcomes += [Outcome(source.name, error=NOT_BEGUN) for source in sources[len(outcomes) :]]
+        print_out(table([*outcomes, *(Outcome(word, error=error) for word, error, _ in bad)]))
     return worst(codes)
 
 
-def _sources(words: Sequence[str], verbose: bool) -> tuple[list[Source], list[int]]:
-    """The clips that the words name. Bad words are reported; their exit codes come back too."""
+def _sources(words: Sequence[str], verbose: bool) -> tuple[list[Source], list[tuple[str, str, int]]]:
+    """The clips that the words name. Bad words are reported, and come back with their errors and exit codes."""
     from .reader import expand_sources
 
     good: list[str] = []
-    codes: list[int] = []
+    bad: list[tuple[str, str, int]] = []
     for word in words:
         try:
             expand_sources([word])
             good.append(word)
         except InputError as error:
-            codes.append(report_error(error, verbose))
-    return (expand_sources(good) if good else []), codes
+            bad.append((word, str(error), report_error(error, verbose)))
+    return (expand_sources(good) if good else []), bad
 
 
 def print_out(text: str) -> None:

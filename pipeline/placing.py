@@ -83,8 +83,23 @@ class Stage:
         return float((aside + away * sin) / cos), float(away)
 
 
+def pixels_a_metre(person: Person) -> float | None:
+    """How large somebody is in the picture: their 2D held against their 3D, pixels a metre; None: cannot be told."""
+    found = _compare(person)
+    return found[0] if found else None
+
+
 def _where(person: Person, width: int, height: int) -> np.ndarray | None:
     """(2,) metres across from the picture's middle and away from the camera; None where that cannot be told."""
+    found = _compare(person)
+    if found is None:
+        return None
+    scale, hip_x = found
+    return np.array([(hip_x - width / 2) / scale, max(width, height) / scale])
+
+
+def _compare(person: Person) -> tuple[float, float] | None:
+    """Pixels a metre, and the hip's x in pixels; by least squares."""
     flat, deep = person.pose2d, person.pose3d
     if flat is None or deep is None:
         return None
@@ -96,5 +111,4 @@ def _where(person: Person, width: int, height: int) -> np.ndarray | None:
     scale = (spread * (pixels - pixels.mean(axis=0))).sum() / max((spread**2).sum(), 1e-9)  # px a metre
     if not scale > 1e-6:
         return None
-    hip = pixels.mean(axis=0) - scale * metres.mean(axis=0)
-    return np.array([(hip[0] - width / 2) / scale, max(width, height) / scale])
+    return float(scale), float(pixels[:, 0].mean() - scale * metres[:, 0].mean())

@@ -11,6 +11,7 @@ from ..skeleton.errors import InputError
 from ..skeleton.poses import Frame
 from .capture import Capture, Image
 from .image_files import IMAGE_FPS, ImageFiles
+from .lens import lens_of
 from .sources import Source, SourceKind, as_source, expand_sources
 
 __all__ = ["IMAGE_FPS", "FrameReader", "Source", "SourceInfo", "expand_sources", "open_source"]
@@ -26,6 +27,7 @@ class SourceInfo:
         fps: nominal rate (average where it varies), None where unknown.
         n_frames: frames to come by the container's word, an estimate; None where unknown.
         live: True where frames come at the pace of the world (camera, stream without an end).
+        lens: why it is likely to be filmed with a wide-angle lens, None where nothing says so.
     """
 
     name: str
@@ -35,6 +37,7 @@ class SourceInfo:
     fps: float | None
     n_frames: int | None
     live: bool
+    lens: str | None = None
 
 
 def open_source(
@@ -104,8 +107,9 @@ class FrameReader:
             raise
         height, width = image.shape[:2]
         self.info = SourceInfo(
-            source.name, source.kind, width, height, pictures.fps, pictures.n_frames, pictures.live
-        )
+            source.name, source.kind, width, height, pictures.fps, pictures.n_frames, pictures.live,
+            lens_of(source),
+        )  # fmt: skip
         self.ended_early: str | None = None
         self._frames = self._read(at, image)
 

@@ -52,6 +52,7 @@ def make_record(
         "interrupted": summary.signal is not None,
         "ended_early": summary.ended_early,
         "error": summary.error,
+        "warnings": summary.warnings,
         "seconds": round(summary.seconds, 3),
         "frames_per_s": round(summary.read / summary.seconds, 2) if summary.seconds else None,
         "stage_seconds": {stage: round(s, 3) for stage, s in summary.stages.items()},

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from .cli import print_out, report_error
 from .interrupt import Interrupt
 from .refine import RefineSettings, parse_size, refine_file
-from .report import ProgressBar, describe
+from .report import ProgressBar, describe, print_warnings
 from .settings import DeviceName
 
 _DEFAULT = RefineSettings()
@@ -114,4 +114,5 @@ def refine(
             return report_error(error, verbose)
     if not quiet:
         print_out(describe(summary, verbose))
+        print_warnings(summary)
     return summary.exit_code

@@ -1,15 +1,22 @@
-"""What a run tells a person at a terminal: the progress bar, and the closing summary."""
+"""What a run tells a person at a terminal: the progress bar, the closing summary, warnings, the table of clips."""
 
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from .reader import SourceInfo
 from .run import RunSummary
+
+NOT_BEGUN = "not begun"
 
 
 class ProgressBar:
@@ -69,19 +76,63 @@ def describe(summary: RunSummary, verbose: bool = False) -> str:
         lines.append(f"stopped by {signal.Signals(s.signal).name}: these files end where it was stopped")
     if s.ended_early is not None:
         lines.append(f"warning: {s.ended_early}; these files end there")
-    if s.signal is None and not s.detected:
-        lines.append("warning: no person found in any frame; all rows are `missing`")
-    absent = [n for n in s.wanted if n not in s.people]
-    if absent and s.signal is None:
-        lines.append(
-            f"warning: --person {','.join(map(str, absent))}: not seen; --person all shows everybody's number"
-        )
-    if s.without_3d:
-        lines.append(
-            f"warning: no 3D in {s.without_3d} frames: both hips are hidden there, and 3D is relative to them"
-        )
     if verbose and s.read:
         spent = (f"{stage} {1000 * seconds / s.read:.1f}" for stage, seconds in s.stages.items())
         lines.append(f"  ms a frame in each stage: {', '.join(spent)}")
     lines += [f"  wrote {path}" for path in s.files]
     return "\n".join(lines)
+
+
+def print_warnings(summary: RunSummary) -> None:
+    """A clip's warnings on stderr, one line each."""
+    for sentence in summary.warnings:
+        print(f"posefix: warning: {summary.name}: {sentence}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one of several clips came out.
+
+    Attributes:
+        name: the clip's, or the word that names none. summary: of its run. error: what went wrong where there is none.
+    """
+
+    name: str
+    summary: RunSummary | None = None
+    error: str = ""
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """One line for each of several clips; where stdout is no terminal, plain text of any width."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    plain = not console.is_terminal
+    if plain:
+        console.width = 10_000  # nothing is folded
+    rows = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, header_style="")
+    rows.add_column("clip")
+    for name in ("frames", "detected", "missing", "seconds", "frames/s", "warnings"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    rows.add_column("result")
+    for outcome in outcomes:
+        rows.add_row(outcome.name, *_cells(outcome))
+    with console.capture() as captured:
+        console.print(rows)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())
+
+
+def _cells(outcome: Outcome) -> list[str]:
+    """A line of the table but for the clip's name."""
+    s = outcome.summary
+    if s is None:
+        return [*("-" * 6), f"error: {_short(outcome.error)}" if outcome.error != NOT_BEGUN else NOT_BEGUN]
+    rows = max(1, s.detected + s.interpolated + s.missing)
+    end = " (stopped)" if s.signal is not None else " (no person)" if not s.detected else ""
+    return [
+        str(s.read), f"{100 * s.detected / rows:.0f} %", f"{100 * s.missing / rows:.0f} %", f"{s.seconds:.1f}",
+        f"{s.read / s.seconds:.1f}" if s.seconds else "-", str(len(s.warnings)), f"{s.paths.folder}{end}",
+    ]  # fmt: skip
+
+
+def _short(error: str) -> str:
+    """What is wrong, without how to mend it, which the error's own line has said."""
+    return " ".join(error.split()).partition(";")[0]

@@ -26,6 +26,7 @@ from ..detectors.doubt import with_doubt
 from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D, Status
 from ..skeleton.convert import to_h36m17
 from ..skeleton.errors import EXIT_NO_PERSON, EXIT_OK, InputError, PosefixError
+from .advice import Advisor
 from .channels import Channel, Stages, Stopwatch
 from .interrupt import Interrupt
 from .outputs import OutputPaths, Outputs
@@ -88,6 +89,7 @@ class RunSummary:
         signal: number of the signal that stopped the run, None when it ran to the end.
         ended_early: why the source ended before its true end, None when nothing says that it did.
         error: what ended the run early, None when nothing did.
+        warnings: what the user should know and can mend, see `advice`.
     """
 
     name: str
@@ -105,6 +107,7 @@ class RunSummary:
     signal: int | None = None
     ended_early: str | None = None
     error: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -230,7 +233,8 @@ def run_frames(
             watcher.begin(reader.info, expected_frames(reader.info, settings))
         clip = _Clip(
             reader, first, settings, detector, estimator, outputs, summary, clock, interrupt, watcher,
-            rows or default_rows(settings, reader.info),
+            rows := rows or default_rows(settings, reader.info),
+            Advisor(reader.info, rows.several, summary.wanted, settings.height),
         )  # fmt: skip
         try:
             clip.process()
@@ -242,6 +246,7 @@ def run_frames(
         finally:
             summary.signal, summary.corrupt = interrupt.signal, reader.corrupt_frames
             summary.ended_early = reader.ended_early
+            summary.warnings = clip.advisor.warnings(finished=not (summary.error or summary.signal))
             summary.seconds, summary.stages = time.perf_counter() - began, dict(clock.seconds)
             record = make_record(summary, settings, device, detector, estimator.weights, reader.info)
             with contextlib.suppress(PosefixError) if summary.error else contextlib.nullcontext():
@@ -264,6 +269,7 @@ class _Clip:
     interrupt: Interrupt
     watcher: Watcher | None
     rows: RowMaker
+    advisor: Advisor
 
     def process(self) -> None:
         """All frames through all stages. Raises the first error of any stage, after the others have ended."""
@@ -312,6 +318,7 @@ class _Clip:
         stage = Stage() if self.rows.several else None
         trim = Trim() if self.rows.trim else None
         for frame, poses in finished:
+            self.advisor.see(poses, None if frame is None else frame.image.shape[1::-1])
             self._write_rows(trim.push(poses) if trim else [poses])
             if renderer is not None and frame is not None:
                 with self.clock("render"):

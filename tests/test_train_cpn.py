@@ -265,10 +265,9 @@ def test_scores_are_calibrated_to_how_often_a_joint_is_right():
 class TinyCpn(torch.nn.Module):
     """With CPN's input, answers and normalisation, small enough for a test."""
 
-    size = SIZE
-
-    def __init__(self):
+    def __init__(self, shrink):
         super().__init__()
+        self.size = (SIZE[0] // shrink, SIZE[1] // shrink)
         self.net = torch.nn.Sequential(torch.nn.Conv2d(3, 17, 8, 4, padding=2), torch.nn.BatchNorm2d(17))
 
     def forward(self, pictures):
@@ -278,7 +277,7 @@ class TinyCpn(torch.nn.Module):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(cpn, "new_network", lambda size: TinyCpn())
+    monkeypatch.setattr(cpn, "new_network", lambda size, shrink: TinyCpn(shrink))
 
 
 def test_a_stopped_run_resumes_to_the_same_weights(folder, tmp_path, tiny, monkeypatch):
@@ -307,6 +306,39 @@ def test_a_stopped_run_resumes_to_the_same_weights(folder, tmp_path, tiny, monke
         cpn.train_cpn(folder, tmp_path / "parts", config=TINY, augment=cpn.CpnAugment(turn=1))
     with pytest.raises(InputError, match="holds a run with other settings"):
         cpn.train_cpn(folder, tmp_path / "parts", config=replace(TINY, lr=1e-3))
+
+
+def test_a_run_ends_at_its_goal_and_goes_on_to_the_next(folder, tmp_path, tiny):
+    def samples(goal):
+        cpn.train_cpn(folder, tmp_path / "run", config=TINY, goal=goal)
+        return json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])["samples"]
+
+    assert samples(0.0) == 8  # at the first look
+    assert samples(0.0) == 8  # and no further when it is called again
+    assert samples(1.1) == 24
+
+
+def test_a_run_begins_with_what_smaller_pictures_taught(folder, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(cpn, "new_network", lambda size, shrink: made.append(TinyCpn(shrink)) or made[-1])
+    monkeypatch.setattr(
+        cpn, "load_trunk", lambda model, path: model.load_state_dict(read_checkpoint(path).state)
+    )
+    half = cpn.train_cpn(folder, tmp_path / "half", config=TINY, shrink=2)
+    still = replace(TINY, lr=1e-12, ema=0.0)
+    whole = cpn.train_cpn(folder, tmp_path / "whole", config=still, pretrained=half)
+    assert [m.size for m in made] == [(96, 128), (192, 256)]
+    weight = "net.0.weight"
+    torch.testing.assert_close(read_checkpoint(whole).state[weight], read_checkpoint(half).state[weight])
+
+
+def test_a_small_network_is_for_small_pictures_and_its_blocks_begin_as_shortcuts():
+    model = cpn.new_network("256x192", 2).eval().requires_grad_(False)
+    assert model.size == (96, 128)
+    coarse, fine = model(torch.zeros(1, 3, 128, 96))
+    assert {m.shape for m in (*coarse, fine)} == {(1, 17, 32, 24)}
+    x = torch.rand(1, 256, 4, 4)
+    torch.testing.assert_close(model.resnet.layer1[1](x), x)
 
 
 def test_nobody_with_a_torso_cannot_be_validated(folder, tmp_path, tiny):

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ from torch.nn.functional import mse_loss
 
 from ..detectors.cpn.checkpoint import load_into, read_checkpoint, write_checkpoint
 from ..detectors.cpn.decode import PEAK, decode, heatmaps
-from ..detectors.cpn.network import CPN, JOINTS, SIZES, STRIDE
+from ..detectors.cpn.network import CPN, JOINTS, SIZES, STRIDE, Bottleneck
 from ..detectors.cpn.pictures import Images, cut, frame_to_picture, normalise, part_around
 from ..skeleton import COCO17
 from ..skeleton.errors import InputError, WeightsError
@@ -160,7 +161,28 @@ def cpn_loss(model: CPN, batch: Batch, kernels: Sequence[int]) -> Tensor:
 
 
 class CpnTrainer(Trainer[CPN]):
-    """Averages the statistics of batch normalisation as well, else the averaged weights would not fit theirs."""
+    """Averages the statistics of batch normalisation as well, else the averaged weights would not fit theirs.
+
+    Attributes:
+        goal: PCK@0.2 on the people looked at, with which the run is over; more than 1 for none.
+    """
+
+    goal = math.inf
+
+    def _resume(self) -> None:
+        super()._resume()
+        log = self.folder / "log.jsonl"
+        if self.step and log.exists():
+            self._stop_at_goal(json.loads(log.read_text(encoding="utf-8").splitlines()[-1]))
+
+    def _record(self, figures: dict[str, float], loss: float) -> dict[str, Any]:
+        row = super()._record(figures, loss)
+        self._stop_at_goal(row)
+        return row
+
+    def _stop_at_goal(self, row: dict[str, Any]) -> None:
+        if row["pck"] >= self.goal:
+            self.stalled = self.config.patience
 
     def _step(self) -> float:
         loss = super()._step()
@@ -171,9 +193,19 @@ class CpnTrainer(Trainer[CPN]):
         return loss
 
 
-def new_network(size: str) -> CPN:
-    """CPN at random, its maps as high and as spread as their targets: Adam would take thousands of steps for that."""
-    model = CPN(SIZES[size])
+def new_network(size: str, shrink: int = 1) -> CPN:
+    """CPN at random, its maps as high and as spread as their targets: Adam would take thousands of steps for that.
+
+    Residual blocks begin as their shortcuts (Goyal et al. 2017, section 5.1): the first steps then go further.
+
+    Args:
+        shrink: the pictures are so many times smaller on each side; weights fit all sizes.
+    """
+    width, height = SIZES[size]
+    model = CPN((width // shrink, height // shrink))
+    for block in model.modules():
+        if isinstance(block, Bottleneck):
+            nn.init.zeros_(block.bn3.weight)
     cells = (model.size[0] // STRIDE) * (model.size[1] // STRIDE)
     heads = [
         layer
@@ -260,8 +292,16 @@ def train_cpn(
     augment: CpnAugment | None = None,
     pretrained: Path | None = None,
     device: str = "cpu",
+    shrink: int = 1,
+    goal: float = math.inf,
 ) -> Path:
     """Trains (or resumes) in `run`; returns the file of weights.
+
+    Args:
+        pretrained: weights to begin with, see `load_trunk`.
+        shrink: trains on pictures so many times smaller on each side, whose samples cost that much squared less;
+            weights to begin a run on whole pictures with.
+        goal: the run is over when PCK@0.2 on the people for validation is so high.
 
     Raises:
         InputError: the folder of COCO keypoints cannot be used, or the run folder holds another training.
@@ -275,17 +315,18 @@ def train_cpn(
     if not np.isfinite(errors).any():
         raise InputError(f"--coco {coco}: nobody to validate on has left shoulder and right hip labelled")
     torch.manual_seed(config.seed)
-    model = new_network(size)
+    model = new_network(size, shrink)
     if pretrained is not None and not (run / "last.pt").exists():
         load_trunk(model, pretrained)
-    _record(run, {"size": size, "augment": asdict(augment), "pretrained": pretrained and pretrained.name})
-    source = People(train, SIZES[size], augment)
+    settings = {"size": size, "augment": asdict(augment), "pretrained": pretrained and pretrained.name}
+    _record(run, settings | ({"shrink": shrink} if shrink != 1 else {}))
+    source = People(train, model.size, augment)
 
     def validate(network: CPN) -> dict[str, float]:
         errors = torso_errors(find(network, checked, device)[0], checked)
         return {"pck": pck(errors), "score": float(np.nanmean(errors.clip(max=1)))}  # PCK alone has ties
 
-    best = CpnTrainer(
+    trainer = CpnTrainer(
         model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]  # faster on every device
         draw=lambda g: source.draw(config.batch, g),
         loss=lambda network, batch: cpn_loss(network, batch, KERNELS[size]),
@@ -293,7 +334,9 @@ def train_cpn(
         config=config,
         folder=run,
         device=device,
-    ).run()
+    )
+    trainer.goal = goal
+    best = trainer.run()
     joints, peaks = find(best, checked, device)
     path = run / f"cpn_{size}.pth.tar"
     epoch = config.samples // len(train)

@@ -139,7 +139,7 @@ def run_live(
     if address is None:
         check_display()
     device = resolve_device(settings.device)
-    controls = Controls(State(mirror=mirror, refine=settings.refine))
+    controls = Controls(State(mirror=mirror, refine=settings.refine, help=address is None))
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt().listening())
         camera = Camera(wanted)
@@ -155,14 +155,17 @@ def run_live(
                     print_out(f"open {server.url} in a browser; Ctrl-C ends it")
                 show_in_browser(engine, server, interrupt)
     if not quiet:
-        print_out(describe(engine))
+        print_out(describe(engine, settings.verbosity > 0))
     return EXIT_OK if interrupt.signal is None else 128 + interrupt.signal
 
 
-def describe(engine: Engine) -> str:
-    """The closing lines: how many frames were shown, and what was recorded."""
+def describe(engine: Engine, verbose: bool = False) -> str:
+    """The closing lines: how many frames were shown, and what was recorded; verbose: times of the steps too."""
     meter, info = engine.meter, engine.camera.info
     lines = [f"{info.name}: {meter.frames} frames shown, {engine.dropped} dropped"]
+    if verbose and meter.frames:
+        spent = (f"{step} {1000 * s / meter.frames:.1f}" for step, s in engine.clock.seconds.items())
+        lines.append(f"  ms a frame in each step: {', '.join(spent)}")
     for recording in engine.recorder.finished:
         words = f"  recorded {recording.paths.folder}: {recording.frames} frames"
         lines.append(words + (f", {recording.dropped} dropped" if recording.dropped else ""))

@@ -83,7 +83,7 @@ def draw_status(image: Image, status: Status, state: State) -> None:
 def _figures(panel: Image, status: Status, state: State, size: float) -> None:
     """Rate, latency and switches at the top of the 3D panel."""
     step = round(46 * size)
-    first = f"{status.fps:4.1f} frames/s   latency {status.latency_ms:3.0f} ms"
+    first = f"{status.fps:.1f} frames/s   latency {status.latency_ms:.0f} ms"
     text(panel, first, (12, step), size, _WORDS)
     words = [f"refine {'on' if status.refined else 'off'}", f"smooth {status.smooth}"]
     words += ["mirrored"] if state.mirror else []

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import frame_level
 from fakes import FakeEstimator, install_detector, install_fakes, write_clip
-from posefix.demos import python_api, refine_keypoints
+from PIL import Image
+from posefix.demos import make_gif, python_api, refine_keypoints
 from posefix.demos.make_sample import HEIGHT, WIDTH, keypoints, make_sample, render
 from posefix.pipeline.api import poses_of
 from posefix.pipeline.run import run_video
@@ -122,3 +124,39 @@ def test_poses_of_keeps_the_limits_and_names_bad_input(tmp_path, monkeypatch):
     assert [row.index for row in poses_of(clip, settings)] == [6, 7, 8, 9, 10]
     with pytest.raises(InputError, match=r"nothing\.mp4"):
         next(poses_of(tmp_path / "nothing.mp4", settings))
+
+
+def test_gif_shows_the_stretch_at_its_size_and_pace(tmp_path, make_video, capsys):
+    video = make_video(times=tuple(k / 30 for k in range(36)), size=(64, 48))
+    words = [str(video), str(tmp_path / "a.gif"), "--width", "32", "--fps", "10", "--slower", "2"]
+    assert make_gif.app([*words, "--start", "0.2", "--seconds", "0.5"], result_action="return_value") == 0
+    assert "wrote" in capsys.readouterr().out
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert (picture.size, picture.info["loop"], picture.n_frames) == (
+            (32, 24),
+            0,
+            10,
+        )  # half a second, twice as slow
+        shown = []
+        for k in range(picture.n_frames):
+            picture.seek(k)
+            assert picture.info["duration"] == 100
+            shown.append(picture.convert("L").getpixel((24, 18)))
+        assert np.allclose(shown, [frame_level(6 + round(1.5 * k)) for k in range(10)], atol=10)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [({"start": 5.0}, "no frame"), ({"fps": 0}, "fps 1 to 50"), ({"seconds": -1.0}, "positive")],
+)
+def test_gif_of_nothing_is_refused(tmp_path, make_video, options, said):
+    with pytest.raises(InputError, match=said):
+        make_gif.make_gif(make_video(), tmp_path / "a.gif", **options)
+    assert not (tmp_path / "a.gif").exists()
+
+
+def test_gif_names_what_is_no_video(tmp_path):
+    (tmp_path / "notes.txt").write_text("no video")
+    for name in ("notes.txt", "nothing.mp4"):
+        with pytest.raises(InputError, match=name):
+            make_gif.make_gif(tmp_path / name, tmp_path / "a.gif")

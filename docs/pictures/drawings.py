@@ -39,9 +39,14 @@ def oblique(points: np.ndarray) -> np.ndarray:
 
 def _arrow(axis: Axes, start: np.ndarray, end: np.ndarray, label: str, colour: str = ACCENT) -> None:
     a, b = oblique(start), oblique(end)
-    axis.add_patch(FancyArrowPatch(a, b, arrowstyle="-|>", mutation_scale=11, color=colour, lw=1.6, zorder=6))
+    ends = (float(a[0]), float(a[1])), (float(b[0]), float(b[1]))
+    axis.add_patch(
+        FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=11, color=colour, lw=1.6, zorder=6)
+    )
     at = a + (b - a) * (1 + 0.13 / np.linalg.norm(b - a))
-    axis.text(*at, label, color=colour, ha="center", va="center", fontsize=11, weight="bold", zorder=7)
+    axis.text(
+        at[0], at[1], label, color=colour, ha="center", va="center", fontsize=11, weight="bold", zorder=7
+    )
 
 
 def _axes3(axis: Axes, origin: np.ndarray, size: float) -> None:

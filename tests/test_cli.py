@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes import FakeEstimator, install_fakes, write_clip
+from fakes import FakeDetector, FakeEstimator, install_fakes, write_clip
 from posefix.pipeline import run as run_module
 from posefix.pipeline.cli import call, worst
+from posefix.pipeline.report import Outcome, table
 
 FAKE = ["--detector", "fake", "--device", "cpu"]
 
@@ -115,6 +117,68 @@ def test_several_clips_go_to_folders_of_their_own_and_a_bad_one_stops_nobody(tmp
     assert (tmp_path / "out/a_posefix/a_3d.csv").exists() and (tmp_path / "out/b_posefix/b_3d.csv").exists()
     assert len(err.splitlines()) == 2 and "absent.mp4" in err and "bad.mp4" in err
     assert "a: 2 frames" in out and "b: 2 frames" in out
+
+
+def test_several_clips_end_with_a_table(tmp_path, estimator, capsys):
+    write_clip(tmp_path / "a.mp4", [100] * 3 + [0] * 10 + [100] * 7)
+    write_clip(tmp_path / "[b].mp4", [0] * 2)
+    (tmp_path / "bad.mp4").write_text("no video")
+    assert call(["a.mp4", "[b].mp4", "bad.mp4", "absent.mp4", *FAKE]) == 2
+    out, err = capsys.readouterr()
+    head, *lines = out.splitlines()[-5:]
+    assert re.split(" +", head) == [
+        "clip", "frames", "detected", "missing", "seconds", "frames/s", "warnings", "result",
+    ]  # fmt: skip
+    assert "\x1b" not in out and not any(line.endswith(" ") for line in lines)  # plain text
+    cells = [line.split() for line in lines]
+    assert cells[0][:6] == ["a", "20", "50", "%", "50", "%"] and cells[0][-2:] == ["2", "a_posefix"]
+    assert cells[1][:6] == ["[b]", "2", "0", "%", "100", "%"]
+    assert cells[1][-4:] == ["1", "[b]_posefix", "(no", "person)"]
+    assert cells[2][:7] == ["bad", *"------"] and "error: bad.mp4: is no video that can be read" in lines[2]
+    assert cells[3][:7] == ["absent.mp4", *"------"]
+    # How to mend it was said on stderr.
+    assert lines[3].endswith("error: absent.mp4: no such file or folder")
+    seconds, rate = float(cells[0][6]), float(cells[0][7])
+    assert seconds * rate == pytest.approx(20, abs=seconds * 0.05 + rate * 0.05 + 0.01)
+    warned = [line for line in err.splitlines() if line.startswith("posefix: warning: a: ")]
+    assert len(warned) == 2 and sum("nobody is found in 10 of 20 frames" in line for line in warned) == 1
+
+
+def test_no_table_of_one_clip_nor_when_quiet(tmp_path, estimator, capsys):
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"{name}.mp4", [100] * 2)
+    assert call(["a.mp4", *FAKE]) == 0
+    assert "frames/s " not in capsys.readouterr().out
+    assert call(["a.mp4", "b.mp4", "-q", "--overwrite", *FAKE]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_table_says_who_was_stopped_and_not_begun(tmp_path, estimator, monkeypatch, capsys):
+    for name in ("a", "b", "c"):
+        write_clip(tmp_path / f"{name}.mp4", [100] * 60)
+    detect = FakeDetector.detect
+
+    def stopped(self, frame):
+        if frame.index == 5:
+            signal.raise_signal(signal.SIGINT)
+        return detect(self, frame)
+
+    monkeypatch.setattr(FakeDetector, "detect", stopped)
+    assert call(["a.mp4", "b.mp4", "c.mp4", *FAKE]) == 130
+    first, *others = capsys.readouterr().out.splitlines()[-3:]
+    assert first.startswith("a ") and first.endswith("a_posefix (stopped)")
+    assert [line.split()[0] for line in others] == ["b", "c"]
+    assert all(line.endswith("-  not begun") for line in others)
+
+
+def test_the_table_at_a_terminal_fits_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setenv("COLUMNS", "90")
+    paths = run_module.OutputPaths.of("x", tmp_path / ("long" * 30))
+    summary = run_module.RunSummary("clip", paths, read=9, detected=9, seconds=3)
+    text = re.sub("\x1b\\[[0-9;]*m", "", table([Outcome("clip", summary), Outcome("b", error="e; mend")]))
+    assert all(len(line) <= 90 for line in text.splitlines())
+    assert "\u2500" in text and "100 %" in text and "mend" not in text
 
 
 def test_where_a_clip_goes_does_not_depend_on_whether_others_are_good(tmp_path, estimator, capsys):

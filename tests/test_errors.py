@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from functools import partial
 from importlib.resources import files
 from pathlib import Path

@@ -50,8 +50,8 @@ lint: $(VENV)/.dev
 # The pages as they stand to each other in the repository: links hold there and on the site.
 PAGES := build/pages
 docs: $(VENV)/.docs
-	@rm -rf $(PAGES) && mkdir -p $(PAGES)/docs $(PAGES)/benchmarks $(PAGES)/weights
-	@cp README.md LICENSE $(PAGES) && cp -r docs/*.md docs/pictures $(PAGES)/docs
+	@rm -rf $(PAGES) && mkdir -p $(PAGES)/benchmarks $(PAGES)/weights
+	@cp -r README.md LICENSE docs $(PAGES)
 	@cp benchmarks/README.md $(PAGES)/benchmarks && cp weights/README.md $(PAGES)/weights
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 	@echo "open site/index.html"

@@ -19,6 +19,8 @@ IMAGE_SUFFIXES = frozenset(
     (".avif", ".bmp", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
      ".tiff", ".webp")
 )  # fmt: skip
+#: What posefix and others write of poses: given as a video by mistake.
+_TABLES = frozenset((".csv", ".json", ".npz", ".trc"))
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -157,6 +159,10 @@ def _existing(path: Path) -> Path:
             raise InputError(f"{path}: may not be read; check its permissions")
         if path.is_file() and path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes); copy or record it again")
+        if path.suffix.lower() in _TABLES:
+            raise InputError(
+                f"{path}: is no video; keypoints go to `posefix refine`, results to `posefix view`"
+            )
     except OSError as error:
         raise InputError(f"{path}: cannot be looked at ({error.strerror}); check its permissions") from None
     return path
@@ -165,11 +171,15 @@ def _existing(path: Path) -> Path:
 def _folder_source(folder: Path) -> Source:
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."]
+        results = not found and any(folder.glob("*_3d.csv"))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from None
+    if results:
+        raise InputError(f"{folder}: holds results, not images; look at them with `posefix view {folder}`")
     if not found:
         raise InputError(
-            f"{folder}: holds no images (.jpg, .png, ...); name a folder of images, or each video by itself"
+            f"{folder}: holds no images (.jpg, .png, ...); name a folder of images, or each video by itself; "
+            "keypoint files go to `posefix refine`"
         )
     return _image_source(sorted(found, key=natural_key), whole_folder=True)
 

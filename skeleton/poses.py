@@ -108,13 +108,15 @@ class Pose3D:
 class Person:
     """One person in one frame: identity, how the row came about, and the poses (None when missing).
 
-    `pose2d` is always in the Human3.6M-17 layout here.
+    `pose2d` is always in the Human3.6M-17 layout here. `raw3d` is what `pose3d` was before it was smoothed over time,
+    None where nothing is smoothed.
     """
 
     id: int
     status: Status
     pose2d: Pose2D | None = None
     pose3d: Pose3D | None = None
+    raw3d: Pose3D | None = None
 
 
 @dataclass(frozen=True, slots=True)

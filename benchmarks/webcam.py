@@ -37,7 +37,6 @@ import psutil
 from clips import looped_clip, scaled_clip, source_or_sample
 from command import run, write_json
 from posefix.pipeline.interrupt import Interrupt
-from posefix.pipeline.live.command import HYPOTHESES
 from posefix.pipeline.live.meter import Meter
 from posefix.pipeline.reader import open_source
 from posefix.pipeline.settings import Settings, resolve_device
@@ -207,7 +206,7 @@ def webcam(
     video: Path | None = None,
     seconds: float = 600.0,
     show: Show = "window",
-    hypotheses: int = HYPOTHESES,
+    hypotheses: int = Settings().hypotheses,
     smooth: Literal["off", "light", "strong"] = "light",
     cores: int = 2,
     json: Path | None = None,

@@ -27,6 +27,8 @@ from .sources import Source
 
 STREAM_TIMEOUT_S = 10.0
 """A stream that sends nothing for so long has ended."""
+PROMPT_TIMEOUT_S = 3.0
+"""The same where its pictures are to be seen at once: then it is rather opened again."""
 
 _DEFAULT_FPS = 30.0  # where nothing tells
 # A shorter way is decoded faster than sought. OpenCV counts frames by the average rate, which may be off.
@@ -41,12 +43,17 @@ Image = npt.NDArray[np.uint8]
 
 
 class Capture:
-    """cv2.VideoCapture with true numbers and times, and patience with bad packets."""
+    """cv2.VideoCapture with true numbers and times, and patience with bad packets.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        prompt: streams are decoded in one thread, as each further one holds a frame back, and given up sooner.
+    """
+
+    def __init__(self, source: Source, prompt: bool = False) -> None:
         # Again at run time: another library may have loaded OpenCV before this module could set its level.
         cv2.setLogLevel(0)
-        self._source = source
+        self._source, self._prompt = source, prompt
+        self._timeout_s = PROMPT_TIMEOUT_S if prompt else STREAM_TIMEOUT_S
         self._open()
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.fps = float(fps) if 0.1 < fps < 1000 else None
@@ -60,7 +67,7 @@ class Capture:
         self._index, self._time_s = -1, -math.inf
         self._started = 0.0
         self._stalled = False
-        self._capture = _open_capture(self._source)
+        self._capture = _open_capture(self._source, self._timeout_s, 1 if self._prompt else None)
         self._clock = open_clock(str(self._source.spec)) if self._source.kind == "video" else None
         # The default today; phone clips depend on it.
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
@@ -111,14 +118,14 @@ class Capture:
         grabbed = self._capture.grab()
         # A wait as long as that was cut off: what still comes are frames that the decoder held.
         waited = time.monotonic() - began
-        self._stalled |= self._source.kind == "stream" and waited > 0.9 * STREAM_TIMEOUT_S
+        self._stalled |= self._source.kind == "stream" and waited > 0.9 * self._timeout_s
         return grabbed
 
     @property
     def ended_early(self) -> str | None:
         """At the end: why it came before the true one, None where nothing says that it did."""
         if self._stalled:
-            return f"the stream stopped sending: nothing came for {STREAM_TIMEOUT_S:g} s"
+            return f"the stream stopped sending: nothing came for {self._timeout_s:g} s"
         if self.live:
             return f"the {self._source.kind} stopped sending"
         came, expected = self._index + 1, self.n_frames or 0
@@ -164,7 +171,7 @@ class Capture:
             self._clock.close()
 
 
-def _open_capture(source: Source) -> cv2.VideoCapture:
+def _open_capture(source: Source, timeout_s: float, threads: int | None) -> cv2.VideoCapture:
     spec = source.spec
     if isinstance(spec, int):
         capture = cv2.VideoCapture(spec)
@@ -172,8 +179,9 @@ def _open_capture(source: Source) -> cv2.VideoCapture:
             f"camera {spec} does not open; check that it is connected, allowed, and not in use elsewhere"
         )
     elif source.kind == "stream":
-        timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
-        limits = [word for key in timeouts for word in (key, round(1000 * STREAM_TIMEOUT_S))]
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1000 * STREAM_TIMEOUT_S)]
+        limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1000 * timeout_s)]
+        limits += [] if threads is None else [cv2.CAP_PROP_N_THREADS, threads]
         capture = cv2.VideoCapture(str(spec), cv2.CAP_FFMPEG, limits)
         problem = f"{source.label}: does not open; check the address, the network and the password"
     else:

@@ -66,7 +66,7 @@ def open_pictures(source: Source) -> Pictures:
     if source.kind == "images":
         return ImageFiles(source)
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", _STREAM_OPTIONS)
-    return Capture(source)
+    return Capture(source, prompt=True)
 
 
 class Camera:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 Strength = Literal["off", "light", "strong"]
 
 _DEFAULT = Settings()
-HYPOTHESES = 1
 FOLDER = Path("webcam_posefix")
 
 
@@ -37,7 +38,7 @@ def webcam(
     person: str = _DEFAULT.person,
     device: DeviceName = _DEFAULT.device,
     steps: int = _DEFAULT.steps,
-    hypotheses: int = HYPOTHESES,
+    hypotheses: int = _DEFAULT.hypotheses,
     seed: int = _DEFAULT.seed,
     height: float = _DEFAULT.height,
     refine: bool = _DEFAULT.refine,
@@ -78,7 +79,7 @@ def webcam(
     steps
         Denoising steps of the refiner, 1 to 50.
     hypotheses
-        Poses drawn per frame, 1 to 200; with one there is no uncertainty, more take longer.
+        Poses drawn per frame, 1 to 200: their mean is the pose, their spread the uncertainty; 1 is fastest.
     seed
         Seed of the hypotheses.
     height
@@ -156,7 +157,11 @@ def run_live(
                 show_in_browser(engine, server, interrupt)
     if not quiet:
         print_out(describe(engine, settings.verbosity > 0))
-    return EXIT_OK if interrupt.signal is None else 128 + interrupt.signal
+    code = EXIT_OK if interrupt.signal is None else 128 + interrupt.signal
+    if engine.camera_hangs:  # the interpreter's end would tear the decoder from under its thread
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def describe(engine: Engine, verbose: bool = False) -> str:

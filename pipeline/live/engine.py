@@ -41,7 +41,7 @@ REDRAW_S = 0.1
 HINT_S = 6.0
 """How long the picture says where a recording went."""
 
-FAREWELL_S = 2.0
+FAREWELL_S = 4.0
 """A camera that does not let go for so long is left to the end of the process."""
 
 #: a shot with what the detector found in it
@@ -149,6 +149,11 @@ class Engine:
         self.recorder.close()
         self._capture.join(FAREWELL_S)
 
+    @property
+    def camera_hangs(self) -> bool:
+        """At the end: whether a read is still under way that does not return."""
+        return self._capture.is_alive()
+
     def _run_camera(self) -> None:
         self._stages.run(lambda: self.camera.run(self._newest), feeds=self._newest)
 
@@ -157,6 +162,8 @@ class Engine:
             with self.clock("detect"):
                 poses = [to_h36m17(with_doubt(pose)) for pose in self._networks.detector.detect(shot.frame)]
             self._found.put((shot, poses))
+            # Then, not before, the newest frame: where 3D and drawing are slower, more detections would be wasted.
+            self._found.wait_until_taken()
 
     def _draw(self) -> None:
         before: tuple[State, Status] | None = None

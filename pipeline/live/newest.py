@@ -8,6 +8,7 @@ from typing import TypeVar
 from ..channels import Channel, Stopped
 
 T = TypeVar("T")
+_WAKE_S = 0.5
 
 
 class Newest(Channel[T]):
@@ -48,6 +49,12 @@ class Newest(Channel[T]):
                 return None
             self._changed.notify_all()
             return self._items.popleft()
+
+    def wait_until_taken(self) -> None:
+        """Waits until nothing waits to be fetched, or nobody fetches any more."""
+        with self._changed:
+            while self._items and not self._aborted:
+                self._changed.wait(_WAKE_S)
 
     @property
     def ended(self) -> bool:

@@ -223,7 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
         state, meter = self.engine.controls.state, self.engine.meter
         names = ("record", "paused", "mirror", "refine", "help", "quit", "yaw_deg")
         figures = {"fps": round(meter.fps, 1), "latency_ms": round(meter.latency_ms), "frames": meter.frames}
-        return {**{name: getattr(state, name) for name in names}, **figures}
+        found = {name: getattr(state, name) for name in names}
+        return {**found, **figures, "trouble": self.engine.camera.trouble}
 
     def _answer(self, code: int, kind: str, body: bytes) -> None:
         self.send_response(code)

@@ -6,9 +6,9 @@ A new detector is one file with a class that has the members of `Detector`, and 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from ..skeleton import Frame, Pose2D
 from ..skeleton.errors import InputError
@@ -39,6 +39,22 @@ class Detector(Protocol):
 
     def close(self) -> None:
         """Free the model. Calling it twice does no harm."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A detector whose memory of the frames so far can be kept and given to another one of its kind.
+
+    Without these members a run is resumed all the same, but the detector sees every frame again.
+    """
+
+    def state(self) -> bytes:
+        """What it remembers of the last frame; a few bytes, as they are kept for every frame."""
+        ...
+
+    def restore(self, states: Iterable[tuple[tuple[int, int], bytes]]) -> None:
+        """Go on as if it had seen the frames of these sizes (height, width), after which it had these states."""
         ...
 
 

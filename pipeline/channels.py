@@ -71,6 +71,15 @@ class Channel(Generic[T]):
             yield item
             del item  # frames are large: do not hold one while waiting for the next
 
+    def several(self, most: int) -> Iterator[list[T]]:
+        """Items as of `__iter__`, each time all that wait, at most `most`; it does not wait for more than one."""
+        for item in self:
+            with self._changed:
+                more = [self._items.popleft() for _ in range(min(most - 1, len(self._items)))]
+                self._changed.notify_all()
+            yield [item, *more]
+            del item, more
+
 
 class Stages:
     """Threads of one pipeline. The first error of any of them is raised by `join`."""
@@ -90,6 +99,9 @@ class Stages:
             pass
         except Exception as error:
             self.errors.append(error)
+        except BaseException as error:  # Ctrl-C in a program that does not listen for it
+            self.errors.append(error)
+            raise
         finally:
             if reads is not None:
                 reads.abort()

@@ -26,6 +26,7 @@ from ..skeleton.errors import (
 from .commands import app
 from .settings import DeviceName, Settings
 from .settings_file import named
+from .smoothing import SmoothName
 
 if TYPE_CHECKING:
     from .reader import Source
@@ -50,12 +51,14 @@ def run(
     seed: int = _DEFAULT.seed,
     height: float = _DEFAULT.height,
     refine: bool = _DEFAULT.refine,
+    smooth: SmoothName = _DEFAULT.smooth,
     render: bool = _DEFAULT.render,
     start: float | None = None,
     end: float | None = None,
     max_frames: int | None = None,
     batch_size: int = _DEFAULT.batch_size,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False,
     config: Path | None = None,
@@ -96,6 +99,8 @@ def run(
         Stature of the person in metres; scales the 3D.
     refine
         Refine the lifted pose; without, there is no uncertainty.
+    smooth
+        How much the 3D is smoothed over time.
     render
         Write the rendered video.
     start
@@ -108,6 +113,8 @@ def run(
         Frames that go through the networks at once; changes speed and memory, not results.
     overwrite
         Replace the results of an earlier run.
+    resume
+        Finish an earlier run that was interrupted.
     quiet
         Print nothing but errors.
     verbose
@@ -134,11 +141,13 @@ def run(
             seed=seed,
             height=height,
             refine=refine,
+            smooth=smooth,
             render=render,
             start=start,
             end=end,
             max_frames=max_frames,
             overwrite=overwrite,
+            resume=resume,
             verbosity=-1 if quiet else int(verbose),
             batch_size=batch_size,
         )

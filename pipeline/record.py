@@ -32,13 +32,14 @@ def make_record(
     detector: Detector,
     weights: dict[str, str],
     info: SourceInfo,
+    fingerprint: str | None = None,
 ) -> dict[str, Any]:
     """The content of NAME_run.json; its keys are described in the data dictionary of the documentation."""
     counts = ("read", "detected", "interpolated", "missing", "without_3d", "corrupt")
     return {
         "posefix": package_version("posefix"),
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": asdict(info),
+        "source": {**asdict(info), "fingerprint": fingerprint},
         "settings": asdict(settings),
         "seed": settings.seed,
         "device": device,

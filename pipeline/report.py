@@ -65,6 +65,8 @@ class ProgressBar:
 def describe(summary: RunSummary, verbose: bool = False) -> str:
     """The closing lines of a clip: what was found, how fast, what was written; verbose: stage timings too."""
     s = summary
+    if s.finished_before:
+        return f"{s.name}: finished already; nothing to resume"
     counts = [f"{s.read} frames read", f"{s.detected} detected"]
     counts += [f"{n} {word}" for n, word in ((s.interpolated, "interpolated"), (s.missing, "missing")) if n]
     counts += [f"{s.corrupt} damaged and skipped"] if s.corrupt else []
@@ -73,7 +75,9 @@ def describe(summary: RunSummary, verbose: bool = False) -> str:
     rate = f"{s.seconds:.1f} s, {s.read / s.seconds:.1f} frames/s" if s.seconds else ""
     lines = [f"{s.name}: {', '.join(counts)} ({rate})"]
     if s.signal is not None:
-        lines.append(f"stopped by {signal.Signals(s.signal).name}: these files end where it was stopped")
+        later = "; --resume finishes them" if s.paths.journal.exists() else ""
+        name = signal.Signals(s.signal).name
+        lines.append(f"stopped by {name}: these files end where it was stopped{later}")
     if s.ended_early is not None:
         lines.append(f"warning: {s.ended_early}; these files end there")
     if verbose and s.read:
@@ -125,6 +129,8 @@ def _cells(outcome: Outcome) -> list[str]:
     s = outcome.summary
     if s is None:
         return [*("-" * 6), f"error: {_short(outcome.error)}" if outcome.error != NOT_BEGUN else NOT_BEGUN]
+    if s.finished_before:
+        return [*("-" * 6), f"{s.paths.folder} (finished already)"]
     rows = max(1, s.detected + s.interpolated + s.missing)
     end = " (stopped)" if s.signal is not None else " (no person)" if not s.detected else ""
     return [

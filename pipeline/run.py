@@ -11,21 +11,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from ..detectors import Detector, create_detector
+from ..detectors.ahead import frames_at_once, look_ahead
 from ..detectors.base import sees_one
 from ..detectors.doubt import with_doubt
-from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D, Status
+from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
 from ..skeleton.convert import to_h36m17
-from ..skeleton.errors import EXIT_NO_PERSON, EXIT_OK, InputError, PosefixError
+from ..skeleton.errors import InputError, PosefixError
+from . import resume
 from .advice import Advisor
 from .channels import Channel, Stages, Stopwatch
 from .interrupt import Interrupt
@@ -37,6 +38,9 @@ from .record import make_record
 from .render import Renderer, RenderSettings
 from .settings import Settings, parse_person, resolve_device
 from .sinks import Csv2DSink, write_run_json
+from .smoothing import Smoother
+from .sources import as_source
+from .summary import RunSummary
 
 WAITING = 4  # frames that may wait between two stages
 PATIENCE_S = 0.5  # a batch goes on after so long, full or not: rows of slow clips and cameras do not wait
@@ -72,65 +76,6 @@ class Watcher(Protocol):
 
     def begin(self, info: SourceInfo, frames: int | None) -> None: ...
     def advance(self) -> None: ...
-
-
-@dataclass
-class RunSummary:
-    """What a run did.
-
-    Attributes:
-        name: the clip's short name. paths: where its files are.
-        detected, interpolated, missing: frames by the best status of anybody in them.
-        without_3d: frames with somebody of whom there is no 3D, because both hips are hidden.
-        people: person's number -> rows of each status, of everybody who was detected.
-        wanted: numbers that were asked for; none where any will do.
-        read: frames that were decoded. corrupt: frames that could not be.
-        seconds: wall time. stages: seconds of work of each stage.
-        signal: number of the signal that stopped the run, None when it ran to the end.
-        ended_early: why the source ended before its true end, None when nothing says that it did.
-        error: what ended the run early, None when nothing did.
-        warnings: what the user should know and can mend, see `advice`.
-    """
-
-    name: str
-    paths: OutputPaths
-    read: int = 0
-    detected: int = 0
-    interpolated: int = 0
-    missing: int = 0
-    without_3d: int = 0
-    people: dict[int, Counter[Status]] = field(default_factory=dict)
-    wanted: tuple[int, ...] = ()
-    corrupt: int = 0
-    seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
-    signal: int | None = None
-    ended_early: str | None = None
-    error: str | None = None
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """128 + signal after an interruption, `EXIT_NO_PERSON` when nobody was found, else 0."""
-        if self.signal is not None:
-            return 128 + self.signal
-        return EXIT_OK if self.detected else EXIT_NO_PERSON
-
-    @property
-    def files(self) -> list[Path]:
-        """The files that were written."""
-        return self.paths.existing
-
-    def count(self, poses: FramePoses) -> None:
-        """Add a frame to the counts."""
-        found = {person.status for person in poses.people}
-        order: tuple[Status, ...] = ("detected", "interpolated", "missing")
-        best = next((status for status in order if status in found), "missing")
-        setattr(self, best, getattr(self, best) + 1)
-        for person in poses.people:
-            if person.status == "detected" or person.id in self.people:
-                self.people.setdefault(person.id, Counter())[person.status] += 1
-        self.without_3d += any(p.pose2d is not None and p.pose3d is None for p in poses.people)
 
 
 def load_estimator(settings: Settings, device: str) -> Estimator:
@@ -188,8 +133,13 @@ def run_video(
     limits = {"start_s": settings.start, "end_s": settings.end, "max_frames": settings.max_frames}
     with open_source(source, **limits) as reader:
         load: Loader = functools.partial(load_both, estimator, settings)
-        folder = settings.output or Path(f"{reader.info.name}_posefix")
-        return run_frames(reader, settings, folder, load, watcher=watcher, interrupt=interrupt)
+        folder, name = settings.output or Path(f"{reader.info.name}_posefix"), reader.info.name
+        mark, paths = resume.fingerprint(as_source(source)), OutputPaths.of(name, folder)
+        if settings.resume and resume.is_finished(paths, settings, mark):
+            return RunSummary(name, paths, finished_before=True)
+        return run_frames(
+            reader, settings, folder, load, fingerprint=mark, watcher=watcher, interrupt=interrupt
+        )
 
 
 def run_frames(
@@ -199,6 +149,7 @@ def run_frames(
     load: Loader,
     *,
     rows: RowMaker | None = None,
+    fingerprint: str | None = None,
     watcher: Watcher | None = None,
     interrupt: Interrupt | None = None,
 ) -> RunSummary:
@@ -209,6 +160,7 @@ def run_frames(
         folder: where the files go.
         load: gives the networks and the detector, once the source and the outputs are known to be usable.
         rows: makes rows of detections; by default people are followed and gaps bridged.
+        fingerprint: the source's, see `resume`; with it a journal is kept, from which a run can be resumed.
 
     Raises:
         PosefixError: as `run_video`.
@@ -217,7 +169,7 @@ def run_frames(
     interrupt = interrupt or Interrupt()
     with contextlib.ExitStack() as stack:
         paths = OutputPaths.of(reader.info.name, folder)
-        paths.check(settings.overwrite)
+        paths.check(settings.overwrite or settings.resume)
         device = resolve_device(settings.device)
         first = next(reader, None)  # before anything is written: a clip without frames leaves no files
         if first is None:
@@ -225,21 +177,39 @@ def run_frames(
         estimator, detector = load(device, stack)
         if interrupt.signal is not None:
             raise PosefixError("stopped before the first frame; nothing written", 128 + interrupt.signal)
-        paths.prepare(settings.render)
-        outputs = stack.enter_context(Outputs(paths, settings.render, reader.info.fps))
+        journal, stages = None, Stages()
+        if fingerprint is None:
+            paths.prepare(settings.render)
+        else:
+            about = resume.identity(settings, device, detector, estimator.weights, fingerprint)
+            journal = resume.open_journal(paths, settings, about)
+            stack.callback(journal.close)
+            detector = resume.KnownDetector(detector, journal)
+            estimator = resume.KnownEstimator(estimator, journal)
+
+        def note_piece(number: int, crc: int) -> None:
+            # What is drawn after an interruption or an error may have been decided too early.
+            if journal is not None and interrupt.signal is None and not stages.errors:
+                journal.add_piece(number, crc)
+
+        pieces = journal.pieces if journal is not None and journal.old else None
+        raw = settings.smooth != "off"
+        outputs = stack.enter_context(
+            Outputs(paths, settings.render, reader.info.fps, pieces, note_piece, raw)
+        )
         summary = RunSummary(reader.info.name, paths, wanted=parse_person(settings.person))
         clock = Stopwatch()
         if watcher is not None:
             watcher.begin(reader.info, expected_frames(reader.info, settings))
         clip = _Clip(
-            reader, first, settings, detector, estimator, outputs, summary, clock, interrupt, watcher,
+            reader, first, settings, detector, estimator, outputs, summary, clock, stages, interrupt, watcher,
             rows := rows or default_rows(settings, reader.info),
             Advisor(reader.info, rows.several, summary.wanted, settings.height),
         )  # fmt: skip
         try:
             clip.process()
             with clock("encode"):
-                outputs.close()
+                outputs.finish() if interrupt.signal is None else outputs.close()
         except BaseException as error:
             summary.error = str(error) or type(error).__name__
             raise
@@ -248,9 +218,13 @@ def run_frames(
             summary.ended_early = reader.ended_early
             summary.warnings = clip.advisor.warnings(finished=not (summary.error or summary.signal))
             summary.seconds, summary.stages = time.perf_counter() - began, dict(clock.seconds)
-            record = make_record(summary, settings, device, detector, estimator.weights, reader.info)
+            record = make_record(
+                summary, settings, device, detector, estimator.weights, reader.info, fingerprint
+            )
             with contextlib.suppress(PosefixError) if summary.error else contextlib.nullcontext():
                 write_run_json(paths.run_json, record)
+        if journal is not None and summary.signal is None:
+            journal.remove()
     return summary
 
 
@@ -266,6 +240,7 @@ class _Clip:
     outputs: Outputs
     summary: RunSummary
     clock: Stopwatch
+    stages: Stages
     interrupt: Interrupt
     watcher: Watcher | None
     rows: RowMaker
@@ -273,10 +248,10 @@ class _Clip:
 
     def process(self) -> None:
         """All frames through all stages. Raises the first error of any stage, after the others have ended."""
-        frames: Channel[Frame] = Channel(WAITING)
+        frames: Channel[Frame] = Channel(max(WAITING, frames_at_once(self.detector)))
         detected: Channel[Detected] = Channel(WAITING)
         finished: Channel[Timed] = Channel(WAITING)
-        stages = Stages()
+        stages = self.stages
         stages.start("read", lambda: self._read(frames), feeds=frames)
         stages.start("detect", lambda: self._detect(frames, detected), reads=frames, feeds=detected)
         stages.start("write", lambda: self._write(finished), reads=finished)
@@ -298,18 +273,26 @@ class _Clip:
                 frame = next(self.reader, None)
 
     def _detect(self, frames: Channel[Frame], detected: Channel[Detected]) -> None:
-        for frame in frames:
+        for some in frames.several(frames_at_once(self.detector)):
             with self.clock("detect"):
-                poses = [to_h36m17(with_doubt(pose)) for pose in self.detector.detect(frame)]
-            detected.put((frame, poses))
+                look_ahead(self.detector, some)
+            for frame in some:
+                with self.clock("detect"):
+                    poses = [to_h36m17(with_doubt(pose)) for pose in self.detector.detect(frame)]
+                detected.put((frame, poses))
 
     def _estimate(self, detected: Channel[Detected], finished: Channel[Timed]) -> None:
         rows = self.rows.make(detected, None if self.settings.start else 0)
+        smoother = Smoother(self.settings.smooth, pictures=self.settings.render)
         for batch in in_batches(rows, self.settings.batch_size):
             with self.clock("estimate"):
                 done = add_3d(batch, self.estimator)
+            with self.clock("smooth"):
+                done = [smooth for item in done for smooth in smoother.push(item)]
             for item in done:
                 finished.put(item)
+        for item in smoother.finish():
+            finished.put(item)
 
     def _write(self, finished: Channel[Timed]) -> None:
         renderer = (
@@ -324,7 +307,7 @@ class _Clip:
                 with self.clock("render"):
                     height, width = frame.image.shape[:2]
                     places = stage.place(poses.time_s, poses.people, width, height) if stage else None
-                    image = renderer.draw(frame, poses, places)
+                    image = None if self.outputs.has_image else renderer.draw(frame, poses, places)
                 with self.clock("encode"):
                     self.outputs.write_image(image, frame.time_s)
             if self.watcher is not None and frame is not None:

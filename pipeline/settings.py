@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..detectors.base import DetectorOptions, check_options, find_detector, sees_one
 from ..skeleton.errors import DeviceError, InputError
+from .smoothing import SMOOTH, SmoothName
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
@@ -39,10 +40,12 @@ class Settings:
         seed: seed of the hypotheses' noise; the same seed gives the same bytes.
         height: stature of the person, metres; scales the 3D.
         refine: False gives the lifter's pose, without uncertainty.
+        smooth: how much the 3D is smoothed over time: "off", "light" or "strong".
         render: False writes no video.
         start, end: seconds of the clip to begin and stop at.
         max_frames: stop after so many frames.
         overwrite: replace the results of an earlier run.
+        resume: finish an earlier run that was interrupted.
         verbosity: -1 quiet, 0 normal, 1 verbose (tracebacks).
         batch_size: frames that go through the networks at once; changes speed and memory, not results.
 
@@ -64,11 +67,13 @@ class Settings:
     seed: int = 0
     height: float = 1.75
     refine: bool = True
+    smooth: SmoothName = "light"
     render: bool = True
     start: float | None = None
     end: float | None = None
     max_frames: int | None = None
     overwrite: bool = False
+    resume: bool = False
     verbosity: int = 0
     batch_size: int = 8
 
@@ -77,6 +82,7 @@ class Settings:
         check_options(self.detector, self.detector_options)
         self._check_person()
         _require(self.device in DEVICES, f"--device {self.device}: choose from {', '.join(DEVICES)}")
+        _require(self.smooth in SMOOTH, f"--smooth {self.smooth}: choose from {', '.join(SMOOTH)}")
         _require_range("--steps", self.steps, 1, MAX_STEPS)
         _require_range("--hypotheses", self.hypotheses, 1, MAX_HYPOTHESES)
         _require_range("--height", self.height, MIN_HEIGHT_M, MAX_HEIGHT_M, " metres, e.g. 1.75")
@@ -87,6 +93,7 @@ class Settings:
         if self.end is not None:
             begin = self.start or 0.0
             _require(self.end > begin, f"--end {self.end:g}: expected more than the start, {begin:g} seconds")
+        _require(not (self.resume and self.overwrite), "--resume and --overwrite: choose one of them")
         if self.max_frames is not None:
             _require(self.max_frames >= 1, f"--max-frames {self.max_frames}: expected 1 or more")
 

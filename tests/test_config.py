@@ -28,12 +28,14 @@ OTHER = {
     "seed": (2**40, {}),
     "height": (1.815, {}),
     "refine": (False, {}),
+    "smooth": ("strong", {}),
     "render": (False, {}),
     "start": (1.25, {}),
     "end": (0.1, {}),
     "max_frames": (12, {}),
     "batch_size": (3, {}),
     "overwrite": (True, {}),
+    "resume": (True, {}),
     "quiet": (True, {}),
     "verbose": (True, {}),
 }
@@ -107,7 +109,7 @@ def test_every_setting_comes_back(name, settings_of):
     assert load_settings("posefix.toml") == wanted
 
 
-@pytest.mark.parametrize("name", sorted(set(OTHER) - {"overwrite", "quiet", "verbose"}))
+@pytest.mark.parametrize("name", sorted(set(OTHER) - {"overwrite", "resume", "quiet", "verbose"}))
 def test_flags_win(name, settings_of):
     value, needs = OTHER[name]
     file = write(as_toml({**needs, name: options()[name].default}))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -30,6 +31,7 @@ class _CsvSink:
 
     Args:
         path: file to write; replaced where it exists.
+        resume: keep what is there as far as the rows that come are the same.
 
     Raises:
         OutputError: the file cannot be written (also from `write` and `close`).
@@ -38,16 +40,17 @@ class _CsvSink:
     fields: tuple[str, ...] = ()
     decimals: tuple[int, ...] = ()
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], resume: bool = False) -> None:
         self.path = Path(path)
         self.rows = 0
         """Rows written so far, without the header."""
         self._whole = 0
+        self._old = resume and self.path.exists()  # whether what follows may be there already
         self._file: IO[bytes] | None = None
         self._empty = "," * (len(H36M17.joints) * len(self.fields))
         try:
             # Unbuffered: some hundred small writes a second cost nothing, and nothing waits in memory.
-            self._file = self.path.open("wb", buffering=0)
+            self._file = self.path.open("r+b" if self._old else "wb", buffering=0)
         except OSError as error:
             raise cannot_write(self.path, error) from None
         columns = [f"{joint}_{field}" for joint in H36M17.joints for field in self.fields]
@@ -83,6 +86,10 @@ class _CsvSink:
             raise ValueError(f"{self.path} is closed")
         data = memoryview(text.encode())
         try:
+            if self._old and self._file.read(len(data)) == data:
+                self._whole += len(data)
+                return
+            self._cut()
             while data:
                 data = data[self._file.write(data) or 0 :]
             self._whole += len(text.encode())
@@ -93,6 +100,20 @@ class _CsvSink:
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = None
+            raise cannot_write(self.path, error) from None
+
+    def _cut(self) -> None:
+        """Takes away what an earlier run left behind the rows written so far."""
+        if self._old and self._file is not None:
+            self._old = False
+            self._file.seek(self._whole)
+            self._file.truncate()
+
+    def finish(self) -> None:
+        """All rows are written: the file ends here."""
+        try:
+            self._cut()
+        except OSError as error:
             raise cannot_write(self.path, error) from None
 
     def close(self) -> None:
@@ -130,6 +151,13 @@ class Csv3DSink(_CsvSink):
         values = np.column_stack([joints, scores, std]).astype(np.float64)
         values[hidden, :3] = values[hidden, 4] = np.nan  # the score stays
         return values
+
+
+class CsvRawSink(Csv3DSink):
+    """3D keypoints as they were before they were smoothed over time."""
+
+    def _values(self, person: Person) -> npt.NDArray[np.float64] | None:
+        return super()._values(person if person.raw3d is None else replace(person, pose3d=person.raw3d))
 
 
 class Csv2DSink(_CsvSink):

@@ -168,10 +168,10 @@ def _places(path: Path, clip: KeypointClip, settings: RefineSettings) -> tuple[P
     """The folder for the results and the name they are called after. Raises InputError."""
     name = path.resolve().name if path.is_dir() else path.stem
     if clip.format == "posefix":
-        name = name.removesuffix("_2d").removesuffix("_3d") or name
+        name = name.removesuffix("_raw").removesuffix("_2d").removesuffix("_3d") or name
     folder = settings.output or Path(f"{name}_refined")
     to = OutputPaths.of(name, folder)
-    if path.resolve() in {p.resolve() for p in (to.csv_2d, to.csv_3d, to.video, to.run_json)}:
+    if path.resolve() in {p.resolve() for p in (to.csv_2d, to.csv_3d, to.csv_raw, to.video, to.run_json)}:
         raise InputError(f"{path}: the results would replace it; choose another folder with -o")
     return folder, name
 

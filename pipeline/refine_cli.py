@@ -13,6 +13,7 @@ from .interrupt import Interrupt
 from .refine import RefineSettings, parse_size, refine_file
 from .report import ProgressBar, describe, print_warnings
 from .settings import DeviceName
+from .smoothing import SmoothName
 
 _DEFAULT = RefineSettings()
 
@@ -34,6 +35,7 @@ def refine(
     steps: int = _DEFAULT.steps,
     hypotheses: int = _DEFAULT.hypotheses,
     seed: int = _DEFAULT.seed,
+    smooth: SmoothName = _DEFAULT.smooth,
     batch_size: int = _DEFAULT.batch_size,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
@@ -74,6 +76,8 @@ def refine(
         Poses drawn per frame, 1 to 200: their mean is the pose, their spread the uncertainty.
     seed
         Seed of the hypotheses; the same seed gives the same files.
+    smooth
+        How much the 3D is smoothed over time.
     batch_size
         Frames that go through the networks at once; changes speed and memory, not results.
     overwrite
@@ -97,6 +101,7 @@ def refine(
         steps=steps,
         hypotheses=hypotheses,
         seed=seed,
+        smooth=smooth,
         batch_size=batch_size,
         overwrite=overwrite,
         verbosity=-1 if quiet else int(verbose),

@@ -37,7 +37,7 @@ def from_posefix_csv(path: Path, options: ReadOptions) -> KeypointClip:
         raise InputError(f"{path}: posefix's CSVs are in the layout {H36M17.name}, not {options.layout}")
     three: dict[Key, tuple[float, Status, Array | None]] = {}
     if _is_3d(path):
-        beside = path.with_name(path.name.replace("3d", "2d"))
+        beside = path.with_name(path.name.replace("3d_raw", "3d").replace("3d", "2d"))
         if beside == path or not beside.is_file():
             raise InputError(f"{path}: needs {beside.name} beside it, which holds the 2D")
         three, path = _table(path, ("x", "y", "z", "score", "std")), beside

@@ -18,11 +18,10 @@ import numpy.typing as npt
 from ..skeleton.layouts import H36M17, Layout
 from ..skeleton.poses import Frame, FramePoses, Person
 from .placing import Places
-from .strokes import CENTRE, INK, LEFT, PEOPLE, RIGHT, Colour, Image, disc, limb, mix, text, text_box
+from .strokes import CENTRE, INK, LEFT, PEOPLE, RIGHT, WARNING, Colour, Image, disc, limb, mix, text, text_box
 from .view3d import Figure, View3D
 
 _SURE, _UNSURE = 0.6, 0.1
-_WARNING: Colour = (60, 190, 250)
 _MOST_STATUSES = 6
 _SPACING_M = 1.15  # between people without places
 _LEFT_OF, _RIGHT_OF = ((255, 255, 255), 0.45), (INK, 0.55)  # somebody's colour, mixed: how much of it is left
@@ -96,7 +95,7 @@ class Renderer:
                 at = places.at.get(person.id, (0.0, 0.0))
                 figures.append(Figure(person.pose3d, sides, at, person.status == "interpolated", name))
         view = self._view(plan.height, places.half_m, several)
-        view.draw(canvas[:, plan.left :], figures, self.layout)
+        view.draw(canvas[:, plan.left :], figures, self.layout, _absent(poses, several))
         _caption(canvas[:, : plan.left], frame, poses, several)
         return canvas
 
@@ -119,7 +118,7 @@ class Renderer:
             s = self.settings
             one = (("left", LEFT), ("right", RIGHT), ("middle", CENTRE))
             grey = (150, 150, 150)
-            shades = (("left: light", mix(grey, *_LEFT_OF)), ("right: dark", mix(grey, *_RIGHT_OF)))
+            shades = (("left: light", mix(grey, *_LEFT_OF)), ("right: dark", mix(grey, INK, 0.75)))
             legend = (*shades, ("places are guessed", grey)) if several else one
             self._views[key] = View3D(size, half_m, s.yaw_deg, s.pitch_deg, s.height_m, legend)
         return self._views[key]
@@ -196,13 +195,24 @@ def _side_by_side(people: Sequence[Person]) -> Places:
     return Places(max(View3D.HALF_M, 0.6 + 0.6 * len(people)), at)
 
 
+def _absent(poses: FramePoses, several: bool) -> list[str]:
+    """Of whom nothing can be drawn in 3D, and why; never an older pose instead."""
+    why = {"missing": "missing", "detected": "hips hidden", "interpolated": "hips hidden"}
+    words = [
+        f"{f'#{p.id}' if several else 'no 3D pose'}: {why[p.status]}"
+        for p in poses.people
+        if p.pose3d is None or p.status == "missing"
+    ]
+    return words[:_MOST_STATUSES] if poses.people else ["no 3D pose: missing"]
+
+
 def _caption(panel: Image, frame: Frame, poses: FramePoses, several: bool) -> None:
     """Frame number and time; then, honestly, everybody's status."""
     size = _font(panel)
     y = text_box(panel, f"frame {frame.index}   {frame.time_s:.2f} s", 0, (235, 235, 235), size)
     if not poses.people:
-        text_box(panel, "no person: missing", y, _WARNING, size)
+        text_box(panel, "no person: missing", y, WARNING, size)
     for person in poses.people[:_MOST_STATUSES]:
         name = f"person {person.id}: " if several else ""
-        colour = (200, 200, 200) if person.status == "detected" else _WARNING
+        colour = (200, 200, 200) if person.status == "detected" else WARNING
         y = text_box(panel, f"{name}{person.status}", y, colour, size)

@@ -20,9 +20,11 @@ PEOPLE: tuple[Colour, ...] = (
     (10, 150, 240), (233, 180, 86), (115, 178, 0), (66, 228, 240), (177, 131, 214), (80, 100, 235), (200, 140, 40),
 )  # fmt: skip
 INK: Colour = (34, 28, 24)
+WARNING: Colour = (60, 190, 250)
 
 _SHIFT = 4  # cv2 draws at 1/16 pixel: slow motion does not jitter
 _FAR = 320_000.0
+_HALO = 0.42  # of a halo's colour, the rest is what lies below
 
 
 def mix(colour: Colour, other: Colour, share: float) -> Colour:
@@ -60,17 +62,23 @@ def limb(
     if opacity >= 0.97:
         _stroke(image, a, b, colour, width, dashed, outline)
         return
-    # Blending the limb's own rectangle only: the whole picture would cost more than everything else together.
-    margin = width + 4
-    low = np.floor(np.minimum(a, b) - margin)
-    high = np.ceil(np.maximum(a, b) + margin)
-    (x0, y0), (x1, y1) = np.clip(low, 0, None).astype(int), np.minimum(high, image.shape[1::-1]).astype(int)
-    if x0 >= x1 or y0 >= y1:
-        return
-    region = image[y0:y1, x0:x1]
-    drawn = region.copy()
-    _stroke(drawn, a - (x0, y0), b - (x0, y0), colour, width, dashed, outline)
-    cv2.addWeighted(drawn, opacity, region, 1 - opacity, 0, dst=region)
+    region, corner = _around(image, a, b, width + 4)
+    if region.size:
+        drawn = region.copy()
+        _stroke(drawn, a - corner, b - corner, colour, width, dashed, outline)
+        cv2.addWeighted(drawn, opacity, region, 1 - opacity, 0, dst=region)
+
+
+def _around(image: Image, a: npt.NDArray, b: npt.NDArray, margin: float) -> tuple[Image, npt.NDArray]:
+    """The rectangle of `image` around what lies between two points, and its corner (x, y).
+
+    Blending that only: the whole picture would cost more than everything else together.
+    """
+    (ax, ay), (bx, by) = a.tolist(), b.tolist()
+    rows, columns = image.shape[:2]
+    x0, x1 = (int(min(max(x, 0), columns)) for x in (min(ax, bx) - margin, max(ax, bx) + margin + 1))
+    y0, y1 = (int(min(max(y, 0), rows)) for y in (min(ay, by) - margin, max(ay, by) + margin + 1))
+    return image[y0:y1, x0:x1], np.array([x0, y0])
 
 
 def _stroke(
@@ -95,8 +103,14 @@ def disc(image: Image, at: npt.NDArray, radius: float, colour: Colour, hollow: b
 
 
 def halo(image: Image, at: npt.NDArray, radius: float, colour: Colour) -> None:
-    """A plain disc."""
-    cv2.circle(image, _fixed(at), round(radius * 16), colour, -1, cv2.LINE_AA, _SHIFT)
+    """A faint, see-through disc of `radius` pixels with a thin rim."""
+    region, corner = _around(image, at, at, radius + 3)
+    if not region.size:
+        return
+    drawn, centre, size = region.copy(), _fixed(at - corner), round(min(radius, _FAR) * 16)
+    cv2.circle(drawn, centre, size, mix(colour, INK, 0.5), -1, cv2.LINE_AA, _SHIFT)
+    cv2.circle(drawn, centre, size, colour, 1, cv2.LINE_AA, _SHIFT)
+    cv2.addWeighted(drawn, _HALO, region, 1 - _HALO, 0, dst=region)
 
 
 def text(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..skeleton.layouts import Layout
 from ..skeleton.poses import Pose3D
-from .strokes import Colour, Image, disc, halo, limb, line, mix, text
+from .strokes import WARNING, Colour, Image, disc, halo, limb, line, mix, text
 
 _PAPER: Colour = (38, 32, 28)
 _GRID: Colour = (112, 100, 90)
@@ -26,6 +26,7 @@ _STATURE_M = 1.75
 _GROUND_M = 0.93  # below the hip, for that stature
 _DISTANCE_M = 4.6
 _LIMB_M, _JOINT_M = 0.026, 0.019
+_HALO_SAYS = ("halo: likely error", (150, 150, 150))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class View3D:
         size: pixels. half_m: half the width shown, metres of a person of 1.75 m.
         yaw_deg, pitch_deg: turn and rise of the view against the camera's.
         height_m: stature the view is laid out for.
-        legend: words and their colours, in the corner.
+        legend: words and their colours, in the corner; where uncertainty is drawn, what that means comes to it.
     """
 
     HALF_M = 1.28  # for one person, arms spread
@@ -60,7 +61,7 @@ class View3D:
         self, size: int, half_m: float, yaw_deg: float, pitch_deg: float, height_m: float,
         legend: Sequence[tuple[str, Colour]] = (),
     ) -> None:  # fmt: skip
-        self.size, self._legend = size, legend
+        self.size = size
         self._unit = height_m / _STATURE_M
         yaw, pitch = np.deg2rad(yaw_deg), np.deg2rad(pitch_deg)
         turn = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
@@ -70,7 +71,12 @@ class View3D:
         self._distance = max(_DISTANCE_M * self._unit, 2.4 * self._half)
         self._focal = size / 2 / self._half * self._distance
         self._ground = _GROUND_M * self._unit
-        self._background = self._paint_background()
+        self._legend_top = 0.94 * size - 44 * _font(size)  # pixels; names stay above the legend
+        ground = self._paint_background()
+        #: whether uncertainty is drawn -> what lies below
+        self._backgrounds = {
+            False: self._with_legend(ground, legend), True: self._with_legend(ground, (*legend, _HALO_SAYS)),
+        }  # fmt: skip
 
     def project(
         self, points: npt.NDArray, at: tuple[float, float] = (0.0, 0.0)
@@ -84,20 +90,26 @@ class View3D:
         y = (view[:, 1] + 0.08 * self._unit) * self._focal / depth + centre
         return np.stack([x, y], axis=1), depth
 
-    def draw(self, panel: Image, figures: Sequence[Figure], layout: Layout) -> None:
-        """Fills the panel, (size, size, 3) BGR: ground, then everybody's shadow, then the skeletons, far ones first."""
-        panel[:] = self._background
+    def draw(
+        self, panel: Image, figures: Sequence[Figure], layout: Layout, absent: Sequence[str] = ()
+    ) -> None:
+        """Fills the panel, (size, size, 3) BGR: ground, then everybody's shadow, then the skeletons, far ones first.
+
+        Around each joint a halo of radius `std`, to scale: how far off it may well be. NaN: none.
+
+        Args:
+            absent: of whom there is no 3D here, and why, in words.
+        """
+        panel[:] = self._backgrounds[any(np.isfinite(figure.pose.std).any() for figure in figures)]
         for figure in figures:
             self._shadow(panel, figure, layout)
         for figure in sorted(figures, key=lambda f: -self._away(f)):
             self._skeleton(panel, figure, layout)
             if figure.name:
                 at, _ = self.project(np.array([[0.0, 1.12 * self._ground, 0.0]]), figure.at)
-                text(panel, figure.name, at[0], _font(self.size), figure.sides[0])
-        if not figures:
-            words, size = "no 3D pose: missing", _font(self.size) * 1.2
-            (width, _), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-            text(panel, words, ((self.size - width) / 2, self.size * 0.45), size, (60, 190, 250))
+                where = at[0, 0], min(at[0, 1], self._legend_top)
+                text(panel, figure.name, where, _font(self.size), figure.sides[0])
+        self._write_absent(panel, absent, alone=not figures)
 
     def _away(self, figure: Figure) -> float:
         """Metres from the viewer to a figure's hip."""
@@ -123,7 +135,7 @@ class View3D:
         spread = np.nan_to_num(pose.std) / self._unit * pixels
         for j in np.flatnonzero(known & (spread > 1.2 * _JOINT_M * pixels)).tolist():
             # Beneath the limbs, dim: how far off the joint may well be.
-            halo(panel, points[j], min(spread[j], self.size / 4), mix(sides[j], _PAPER, 0.3))
+            halo(panel, points[j], min(spread[j], self.size / 4), sides[j])
         parts = [((depth[a] + depth[b]) / 2, a, b) for a, b in layout.edges if known[a] and known[b]]
         parts += [(depth[j] - 0.02, j, j) for j in np.flatnonzero(known).tolist()]
         for _, a, b in sorted(parts, reverse=True):
@@ -144,7 +156,6 @@ class View3D:
             for start, end in pairwise(steps):
                 for ends in ([(tick, start), (tick, end)], [(start, tick), (end, tick)]):
                     self._grid_line(image, np.array(ends), reach, strong=abs(tick % (2 * step)) < 1e-6)
-        self._write_legend(image)
         return image
 
     def _grid_line(self, image: Image, ends: npt.NDArray, reach: float, strong: bool) -> None:
@@ -157,13 +168,28 @@ class View3D:
         a, b = (tuple(int(v) for v in np.round(p * 16)) for p in points)
         cv2.line(image, a, b, colour, 1, cv2.LINE_AA, 4)
 
-    def _write_legend(self, image: Image) -> None:
+    def _write_absent(self, panel: Image, absent: Sequence[str], alone: bool) -> None:
+        size = _font(self.size) * (1.2 if alone else 1.0)
+        y = self.size * (0.45 if alone else 0.05)
+        for words in absent:
+            (width, height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+            text(panel, words, ((self.size - width) / 2 if alone else self.size * 0.03, y), size, WARNING)
+            y += 1.8 * height
+
+    def _with_legend(self, ground: Image, legend: Sequence[tuple[str, Colour]]) -> Image:
+        """The ground with a legend of one line, of two where it is too long."""
+        panel = ground.copy()
         size = _font(self.size)
-        x, y = self.size * 0.03, self.size * 0.965
-        for words, colour in self._legend:
-            text(image, words, (x, y), size, mix(colour, _PAPER, 0.9))
-            (width, _), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-            x += width + 24 * size
+        left = x = self.size * 0.03
+        widths = [cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] for words, _ in legend]
+        gap, lines = 30 * size, [0.965, 0.965 - 44 * size / self.size]
+        y = lines.pop(-1 if left + sum(widths) + gap * len(widths) > self.size else 0)
+        for (words, colour), width in zip(legend, widths, strict=True):
+            if x + width > self.size and lines:
+                x, y = left, lines.pop()
+            text(panel, words, (x, y * self.size), size, mix(colour, _PAPER, 0.9))
+            x += width + gap
+        return panel
 
 
 def _shade(colour: Colour, away: float) -> Colour:

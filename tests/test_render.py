@@ -10,9 +10,9 @@ import pytest
 from posefix.pipeline.placing import Stage
 from posefix.pipeline.reader import open_source
 from posefix.pipeline.render import Renderer, RenderSettings
-from posefix.pipeline.strokes import LEFT, PEOPLE, RIGHT
-from posefix.pipeline.view3d import View3D
-from posefix.skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
+from posefix.pipeline.strokes import LEFT, PEOPLE, RIGHT, halo
+from posefix.pipeline.view3d import Figure, View3D
+from posefix.skeleton import H36M17, Frame, FramePoses, Person, Pose2D, Pose3D
 
 # A standing figure facing the camera, metres relative to Hip; her right is at the image's left.
 STANDING = np.array(
@@ -124,6 +124,78 @@ def test_spread_of_the_hypotheses_is_drawn():
     small, large = draw(person(std=0.005)), draw(person(std=0.08))
     changed = (small != large).any(axis=2)
     assert not changed[:, :1280].any() and changed[:, 1280:].sum() > 1000
+
+
+LEGEND = np.s_[640:, 1280:]  # the 3D panel's lower end
+
+
+def only(joint: int, std: float) -> Person:
+    """A person with the uncertainty of one joint known."""
+    known = person()
+    return Person(
+        0, "detected", known.pose2d, Pose3D(STANDING, np.where(np.arange(17) == joint, std, np.nan))
+    )
+
+
+@pytest.mark.parametrize("height", [1.75, 1.2])
+def test_halos_are_to_scale_and_lie_beneath_the_skeleton(height):
+    scale = height / 1.75
+    known = person(joints=STANDING * np.float32(scale))
+    flat, wrist = known.pose2d, 13
+    drawn = [
+        draw(Person(0, "detected", flat, Pose3D(STANDING * scale, std)), height_m=height)
+        for std in (np.full(17, np.nan), np.where(np.arange(17) == wrist, 0.1 * scale, np.nan))
+    ]
+    changed = (drawn[0] != drawn[1]).any(axis=2)[:640, 1280:]
+    view = View3D(720, View3D.HALF_M, 35.0, 14.0, height)
+    (centre,), _ = view.project(STANDING[[wrist]] * scale)
+    # In the picture's plane 0.1 m of a person of 1.75 m are as many pixels as half the panel's width holds.
+    radius = 0.1 * 360 / View3D.HALF_M * 4.6 * scale / view.project(STANDING[[wrist]] * scale)[1][0]
+    rows, columns = np.nonzero(changed)
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(centre[0], abs=1.5)
+    assert (rows.min() + rows.max()) / 2 == pytest.approx(centre[1], abs=1.5)
+    assert np.ptp(columns) / 2 == pytest.approx(radius, rel=0.06) and 20 < radius < 40
+    for joint in (wrist, 12, 2):  # and between: the skeleton is as it was
+        x, y = np.round(view.project(STANDING[[joint]] * scale)[0][0]).astype(int)
+        assert not changed[y, x]
+
+
+def test_halos_are_see_through():
+    below = np.full((100, 100, 3), 40, np.uint8)
+    below[:, 50] = 200
+    over = below.copy()
+    halo(over, np.array([50.0, 50.0]), 30, (233, 180, 86))
+    inside = over[40, 40:60].astype(int)
+    assert inside[10].min() > inside[5].max() + 40  # the line still stands out
+    assert (inside[5] != 40).any() and np.abs(inside[5] - 40).max() < 60  # faint
+    assert np.array_equal(over[:, :15], below[:, :15])
+    halo(over, np.array([-500.0, 20.0]), 30, (233, 180, 86))  # outside: nothing to draw
+    halo(over, np.array([50.0, 50.0]), 1e9, (233, 180, 86))
+
+
+def test_the_legend_explains_halos_only_where_there_are_some():
+    none, some = draw(only(13, np.nan)), draw(only(13, 0.05))
+    words = (none[LEGEND] != some[LEGEND]).any(axis=2)
+    assert words.sum() > 100 and np.nonzero(words)[1].max() > 200
+    assert np.array_equal(draw(person(std=np.nan))[LEGEND], none[LEGEND])  # without a refiner
+    narrow = View3D(160, 1.28, 35.0, 14.0, 1.75, (("left: light", LEFT), ("right: dark", RIGHT)))
+    panels = []
+    for std in (np.nan, 0.05):
+        panels.append(np.zeros((160, 160, 3), np.uint8))
+        narrow.draw(panels[-1], [Figure(Pose3D(STANDING, np.full(17, std)), [LEFT] * 17)], H36M17)
+    rows = np.nonzero((panels[0] != panels[1])[140:, :].any(axis=(1, 2)))[0]
+    assert len(rows) > 5  # on a line of its own where the panel is narrow
+
+
+def test_why_there_is_no_3d_stands_in_the_panel():
+    panel = np.s_[100:600, 1280:]
+    missing, hips = draw(Person(0, "missing")), draw(Person(0, "detected", person().pose2d, None))
+    for image in (missing, hips):
+        assert near(image[panel], (60, 190, 250), 60).any() and not near(image[panel], LEFT).any()
+    assert not np.array_equal(missing[panel], hips[panel])  # other words
+    both = draw(person(), Person(1, "missing"))
+    corner = near(both[:60, 1280:], (60, 190, 250), 60)
+    assert corner.any() and not near(draw(person(), person(ident=1))[:60, 1280:], (60, 190, 250), 60).any()
 
 
 @pytest.mark.parametrize("hidden", [[16], [0], list(range(17))])

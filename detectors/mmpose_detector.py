@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from ..skeleton import Frame, Pose2D
 from ..skeleton.errors import InputError
 from ..skeleton.poses import FloatArray
+from .ahead import Guesses
 from .base import SEEN, DetectorOptions
 from .box_memory import BoxMemory
 from .crops import Crop
@@ -27,7 +27,8 @@ from .torch_device import torch_device
 import_mmpose()  # here, so that a missing package is an ImportError of this module
 
 DEFAULT = "human"  # MMPose's alias of RTMPose-m, 17 joints
-BATCH = 64  # pictures that go in at once
+BATCH = 64  # pictures that go in at once, at most
+FIXED = 8  # the same on GPUs, where it is always that many; and frames that they look at together
 
 
 class MMPoseDetector:
@@ -37,6 +38,7 @@ class MMPoseDetector:
         layout: "coco17", "halpe26" or "h36m17", by the names of the network's joints.
         weights: {"pose-model/NAME": SHA-256, "det-model/NAME": SHA-256}.
         device: "cpu", "cuda" or "mps", where the pose network runs.
+        at_once: frames that it wants to look at together, see `ahead.LooksAhead`.
     """
 
     name = "mmpose"
@@ -57,6 +59,9 @@ class MMPoseDetector:
             )
         self._model = PoseModel(name, options.pose_weights, self.device)
         self._memory = BoxMemory()
+        # On the CPU, frames together cost about as much as one by one, and memory.
+        self.at_once = 1 if self.device == "cpu" else FIXED
+        self._guesses = Guesses(lambda frame: find_boxes(frame.image, self._boxes), self._read)
         self.layout = self._model.layout.name
         self.weights = {f"pose-model/{file}": digest for file, digest in self._model.weights.items()}
         self._boxes = open_boxes(options, self.device)
@@ -65,34 +70,39 @@ class MMPoseDetector:
 
     def detect(self, frame: Frame) -> list[Pose2D]:
         """Everybody, the largest box first: joints in pixels, scores 0..1, heatmaps where the head has them."""
-        return self.detect_many([frame])[0]
-
-    def detect_many(self, frames: Sequence[Frame]) -> list[list[Pose2D]]:
-        """`detect` for frames in a row, all people of all frames in one batch.
-
-        Boxes are widened by what was seen before the first of the frames, not in between.
-        """
-        boxes = [find_boxes(frame.image, self._boxes) for frame in frames]  # (n, 4) each
-        wide = [self._memory.widen(own, frame) for own, frame in zip(boxes, frames, strict=True)]
-        crops = [[self._model.picture.crop(box) for box in part] for part in wide]
-        cut = [c.cut(frame.image) for part, frame in zip(crops, frames, strict=True) for c in part]
-        poses = iter(
-            self._read(cut, [c for part in crops for c in part], [b for part in boxes for b in part])
-        )
-        people = [[next(poses) for _ in part] for part in boxes]
-        people = [[pose for pose in part if pose.scores.max() >= SEEN] for part in people]
-        for part, own, frame in zip(people, boxes, frames, strict=True):
-            if len(own):
-                self._memory.remember(part, frame)
+        boxes, poses = self._guesses.take(frame, self._memory.widen)
+        people = [
+            replace(pose, box=box)
+            for pose, box in zip(poses, boxes, strict=True)
+            if pose.scores.max() >= SEEN
+        ]
+        if len(boxes):
+            self._memory.remember(people, frame)
         return people
 
-    def _read(
-        self, pictures: list[npt.NDArray[np.uint8]], crops: list[Crop], boxes: list[FloatArray]
-    ) -> Iterator[Pose2D]:
-        """Pictures (h, w, 3), the parts of frames that they are, and the people's boxes (4,) -> poses."""
-        for k in range(0, len(pictures), BATCH):
-            answers = self._model(np.stack(pictures[k : k + BATCH]))
-            for j, (crop, box) in enumerate(zip(crops[k : k + BATCH], boxes[k : k + BATCH], strict=True)):
+    def look_ahead(self, frames: Sequence[Frame]) -> None:
+        """All people of the frames that come next, in one batch; see `ahead.LooksAhead`."""
+        self._guesses.make(frames)
+
+    def detect_many(self, frames: Sequence[Frame]) -> list[list[Pose2D]]:
+        """`detect` for frames in a row, all people of all frames in one batch as far as that changes nothing."""
+        self.look_ahead(frames)
+        return [self.detect(frame) for frame in frames]
+
+    def _read(self, people: Sequence[tuple[Frame, FloatArray]]) -> Iterator[Pose2D]:
+        """Frames and the boxes (4,) of people in them -> their poses.
+
+        A GPU rounds differently with every number of pictures. So there it is always `FIXED`, the last ones filled up.
+        """
+        step = FIXED if self.at_once > 1 else BATCH
+        for k in range(0, len(people), step):
+            some = people[k : k + step]
+            crops = [self._model.picture.crop(box) for _, box in some]
+            pictures = [crop.cut(frame.image) for crop, (frame, _) in zip(crops, some, strict=True)]
+            if self.at_once > 1:
+                pictures += pictures[-1:] * (step - len(pictures))
+            answers = self._model(np.stack(pictures))
+            for j, (crop, (_, box)) in enumerate(zip(crops, some, strict=True)):
                 yield self._pose(answers, j, crop, box)
 
     def _pose(self, answers: Answers, k: int, crop: Crop, box: FloatArray) -> Pose2D:

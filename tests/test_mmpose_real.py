@@ -112,6 +112,34 @@ def test_frames_and_people_in_one_batch_are_those_one_by_one(tiny, monkeypatch):
     assert calls == [5, 2, 2, 1]
 
 
+def test_frames_that_a_gpu_sees_together_give_the_same_bytes(tiny):
+    """Of a real network; on the CPU, with the fixed number of pictures that a GPU is given."""
+    from posefix.detectors.mmpose_detector import FIXED
+    from posefix.detectors.person_boxes import Boxes
+
+    config, weights = tiny
+    corners = np.array([[10, 20, 150, 280], [60, 30, 190, 200], [0, 0, 50, 90]], np.float32)
+    frames = [Frame(k, k / 30, noise(seed=k).image) for k in range(5)]  # the memory widens boxes
+
+    def detector():
+        made = create_detector("mmpose", "cpu", DetectorOptions(config, pose_weights=weights))
+        made._boxes = lambda image: Boxes(corners + np.float32(image[0, 0, 0] % 7), np.ones(3, np.float32))
+        made.at_once, calls, model = FIXED, [], made._model
+        made._model = lambda pictures: calls.append(len(pictures)) or model(pictures)
+        made._model.picture = model.picture
+        return made, calls
+
+    one, singly = detector()
+    want = [one.detect(frame) for frame in frames]
+    many, together = detector()
+    found = many.detect_many(frames)
+    assert set(singly) == set(together) == {FIXED} and together[:2] == [FIXED, FIXED]  # 15 people
+    assert len(list(chain(*found))) == 15
+    for a, b in zip(chain(*found), chain(*want), strict=True):
+        assert a.keypoints.tobytes() == b.keypoints.tobytes() and a.scores.tobytes() == b.scores.tobytes()
+        assert a.box.tobytes() == b.box.tobytes() and a.heatmap_box.tobytes() == b.heatmap_box.tobytes()
+
+
 @pytest.mark.parametrize(
     ("name", "layout"),
     [

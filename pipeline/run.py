@@ -283,16 +283,11 @@ class _Clip:
 
     def _estimate(self, detected: Channel[Detected], finished: Channel[Timed]) -> None:
         rows = self.rows.make(detected, None if self.settings.start else 0)
-        smoother = Smoother(self.settings.smooth, pictures=self.settings.render)
         for batch in in_batches(rows, self.settings.batch_size):
             with self.clock("estimate"):
                 done = add_3d(batch, self.estimator)
-            with self.clock("smooth"):
-                done = [smooth for item in done for smooth in smoother.push(item)]
             for item in done:
                 finished.put(item)
-        for item in smoother.finish():
-            finished.put(item)
 
     def _write(self, finished: Channel[Timed]) -> None:
         renderer = (
@@ -300,7 +295,7 @@ class _Clip:
         )
         stage = Stage() if self.rows.several else None
         trim = Trim() if self.rows.trim else None
-        for frame, poses in finished:
+        for frame, poses in self._smooth(finished):
             self.advisor.see(poses, None if frame is None else frame.image.shape[1::-1])
             self._write_rows(trim.push(poses) if trim else [poses])
             if renderer is not None and frame is not None:
@@ -313,6 +308,14 @@ class _Clip:
             if self.watcher is not None and frame is not None:
                 self.watcher.advance()
         self._write_rows(trim.finish() if trim else [])
+
+    def _smooth(self, finished: Iterable[Timed]) -> Iterator[Timed]:
+        smoother = Smoother(self.settings.smooth, pictures=self.settings.render)
+        for item in finished:
+            with self.clock("smooth"):
+                done = smoother.push(item)
+            yield from done
+        yield from smoother.finish()
 
     def _write_rows(self, rows: list[FramePoses]) -> None:
         for poses in rows:

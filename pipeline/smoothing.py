@@ -125,7 +125,6 @@ _MIN_RESIDUAL_M = 0.01  # what is nearer than a few of these is no outlier
 _RIDGE = 0.01  # keeps fits of few frames tame
 #: A pose has jumped when half of its joints moved by more: metres, and in the picture by this share of its size.
 _CUT, _CUT_PER_S = np.array([0.15, 0.25]), 3.0
-_BLANK = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(slots=True)
@@ -188,7 +187,8 @@ class Smoother:
             if self._shape not in (None, frame.image.shape):  # other pictures, not a video
                 done = self.finish()
             self._shape = frame.image.shape
-            item = item if self._pictures else (replace(frame, image=_BLANK), row)
+            if not self._pictures:  # its size only
+                item = replace(frame, image=np.broadcast_to(np.uint8(0), frame.image.shape)), row
         held = _Held(item, 0)
         if self._held:  # the last row is among them: nobody knew yet what follows
             last = self._held[-1]

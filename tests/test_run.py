@@ -53,10 +53,11 @@ def test_a_clip_becomes_video_csvs_and_record(tmp_path, clip, estimator):
     assert sorted(p.name for p in summary.files) == [
         "clip_2d.csv",
         "clip_3d.csv",
+        "clip_3d_raw.csv",
         "clip_pose.mp4",
         "clip_run.json",
     ]
-    for name in ("clip_2d.csv", "clip_3d.csv"):
+    for name in ("clip_2d.csv", "clip_3d.csv", "clip_3d_raw.csv"):
         table = rows(tmp_path / "out" / name)
         assert [int(r["frame"]) for r in table] == list(range(len(LEVELS)))
         assert "".join(r["status"][0] for r in table) == WANT
@@ -91,18 +92,34 @@ def test_the_record_says_what_was_done(tmp_path, clip, estimator):
     assert record["weights_sha256"] == estimator.weights
     assert record["detector"] == {"name": "fake", "layout": "h36m17", "device": "cpu"}
     assert record["interrupted"] is False and record["error"] is None and record["ended_early"] is None
-    assert {"read", "detect", "estimate", "csv"} <= set(record["stage_seconds"])
+    assert {"read", "detect", "estimate", "smooth", "csv"} <= set(record["stage_seconds"])
     assert record["versions"]["numpy"] == np.__version__
     assert not (tmp_path / "out" / "clip_pose.mp4").exists()
 
 
-def test_csvs_are_the_same_bytes_at_any_batch_size_and_in_every_run(tmp_path, clip, estimator):
+@pytest.mark.parametrize("smooth", ["off", "light", "strong"])
+def test_csvs_are_the_same_bytes_at_any_batch_size_and_in_every_run(tmp_path, clip, estimator, smooth):
     written = set()
     for k, size in enumerate((1, 3, 8, 8, 100)):
         out = tmp_path / f"out{k}"
-        run_video(clip, settings(tmp_path, output=out, batch_size=size, render=False))
-        written.add((out / "clip_3d.csv").read_bytes() + (out / "clip_2d.csv").read_bytes())
+        run_video(clip, settings(tmp_path, output=out, batch_size=size, render=False, smooth=smooth))
+        written.add(b"".join(path.read_bytes() for path in sorted(out.glob("*.csv"))))
     assert len(written) == 1
+
+
+def test_the_3d_is_smoothed_and_the_raw_kept(tmp_path, clip, estimator):
+    def tables(smooth: str, **changes) -> dict[str, bytes]:
+        out = tmp_path / "out"
+        run_video(clip, settings(tmp_path, render=False, smooth=smooth, overwrite=True, **changes))
+        assert json.loads((out / "clip_run.json").read_text())["settings"]["smooth"] == smooth
+        return {path.name: path.read_bytes() for path in out.glob("*.csv")}
+
+    light, strong, off = tables("light"), tables("strong"), tables("off")
+    assert set(off) == {"clip_2d.csv", "clip_3d.csv"}  # the earlier run's raw table is gone
+    assert light["clip_3d_raw.csv"] == strong["clip_3d_raw.csv"] == off["clip_3d.csv"]
+    assert light["clip_2d.csv"] == strong["clip_2d.csv"] == off["clip_2d.csv"]
+    assert len({light["clip_3d.csv"], strong["clip_3d.csv"], off["clip_3d.csv"]}) == 3
+    assert tables("light") == light == tables("light", batch_size=1)
 
 
 def test_csvs_with_the_shipped_networks_depend_on_seed_and_height_alone(tmp_path, clip, monkeypatch):
@@ -195,7 +212,7 @@ def test_hips_that_are_never_seen_give_2d_without_3d_and_a_warning(tmp_path, est
 def test_a_source_that_stops_sending_is_finished_and_said_so(tmp_path, clip, estimator, monkeypatch):
     monkeypatch.setattr(capture.Capture, "ended_early", "the stream stopped sending")
     summary = run_video(clip, settings(tmp_path))
-    assert summary.exit_code == 0 and len(summary.files) == 4
+    assert summary.exit_code == 0 and len(summary.files) == 5
     assert len(rows(tmp_path / "out" / "clip_3d.csv")) == len(LEVELS)
     record = json.loads((tmp_path / "out" / "clip_run.json").read_text())
     assert record["ended_early"] == "the stream stopped sending" and record["error"] is None

@@ -318,5 +318,10 @@ def test_rows_come_as_soon_as_their_window_is_full():
     for k, row in enumerate(rows_of(still(60))):
         late += [k - done.index for _, done in smoother.push(row)]
     assert set(late) == {8}  # 0.25 s
+
+
+def test_pictures_are_dropped_where_nobody_looks_at_them():
     lean = Smoother("light", pictures=False)
-    assert all(f is None or f.image.size == 3 for r in rows_of(still(60)) for f, _ in lean.push(r))
+    given = [frame for row in rows_of(still(60)) for frame, _ in lean.push(row)]
+    assert len(given) == 52 and {frame.image.shape for frame in given if frame} == {(48, 64, 3)}
+    assert all(frame is not None and frame.image.strides == (0, 0, 0) for frame in given)

@@ -17,10 +17,11 @@ from pathlib import Path
 from ..detectors.doubt import with_doubt
 from ..skeleton import FramePoses
 from ..skeleton.convert import to_h36m17
-from .people import Trim
+from .people import Timed, Trim
 from .reader import Source, open_source
 from .run import Estimator, add_3d, default_rows, in_batches, load_both
 from .settings import Settings, resolve_device
+from .smoothing import Smoother
 
 
 def poses_of(
@@ -28,19 +29,19 @@ def poses_of(
 ) -> Iterator[FramePoses]:
     """Everybody in every frame of a clip, in the order of the frames.
 
-    The rows are those of the CSVs, with the same status, numbers and gaps, and before they are smoothed. They
-    come while the clip is read, a few frames late; memory does not grow with its length. To stop early, leave the
-    loop.
+    The rows are those of the CSVs: the same status, numbers, gaps and smoothing. They come while the clip is read, a
+    second or so late (with `Settings(smooth="off")` a few frames); memory does not grow with its length. To stop
+    early, leave the loop.
 
     Args:
         source: a video file, folder or glob of images, camera index or URL, as `reader.open_source` takes it.
-        settings: how; None: all defaults. Those about files and drawing have no effect.
+        settings: how; None: all defaults. Those about files and drawing, and `resume`, have no effect.
         estimator: networks to use, from `run.load_estimator`; None loads them. Loading once serves several clips.
 
     Yields:
         One `FramePoses` per frame: number, seconds, and people with `pose2d` (Human3.6M-17, pixels) and `pose3d`
-        ((17, 3) metres relative to Hip, camera axes x right, y down, z forward; J_std, metres). Both are None
-        where somebody is missing, `pose3d` also where both hips are hidden.
+        ((17, 3) metres relative to Hip, camera axes x right, y down, z forward; J_std, metres), and `raw3d`, the
+        3D before it was smoothed. All are None where somebody is missing, the 3D also where both hips are hidden.
 
     Raises:
         PosefixError: bad input, device or weights; when the first row is asked for, not at the call.
@@ -54,7 +55,15 @@ def poses_of(
         rows = default_rows(settings, reader.info)
         trim = Trim() if rows.trim else None
         timed = rows.make(detected, None if settings.start else 0)
-        for batch in in_batches(timed, settings.batch_size):
-            for _, row in add_3d(batch, estimator):
-                yield from trim.push(row) if trim else [row]
+        for row in _smoothed(timed, settings, estimator):
+            yield from trim.push(row) if trim else [row]
         yield from trim.finish() if trim else []
+
+
+def _smoothed(timed: Iterator[Timed], settings: Settings, estimator: Estimator) -> Iterator[FramePoses]:
+    """The rows with their 3D, smoothed as the settings say."""
+    smoother = Smoother(settings.smooth, pictures=False)
+    for batch in in_batches(timed, settings.batch_size):
+        for item in add_3d(batch, estimator):
+            yield from (row for _, row in smoother.push(item))
+    yield from (row for _, row in smoother.finish())

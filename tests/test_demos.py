@@ -57,7 +57,7 @@ def test_refine_keypoints_tells_what_it_did(tmp_path, capsys, monkeypatch):
     assert float(told["Hip"][4]) == 0 and 0.5 < float(told["LWrist"][4]) < 200
     assert 1 < float(told["RHip"][6]) < float(told["RAnkle"][6]) < 300
     assert sorted(p.name for p in (tmp_path / "drawn_refined").iterdir()) == [
-        "drawn_2d.csv", "drawn_3d.csv", "drawn_run.json",
+        "drawn_2d.csv", "drawn_3d.csv", "drawn_3d_raw.csv", "drawn_run.json",
     ]  # fmt: skip
 
 
@@ -84,10 +84,11 @@ def rows_of_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_poses_of_are_those_of_the_csv(tmp_path, monkeypatch):
+@pytest.mark.parametrize("smooth", ["off", "light"])
+def test_poses_of_are_those_of_the_csv(tmp_path, monkeypatch, smooth):
     install_fakes(monkeypatch)
     clip = write_clip(tmp_path / "clip.mp4", [60, 70, 0, 80, 90, *[0] * 12, 100])  # a gap bridged, a gap left
-    settings = Settings(output=tmp_path / "out", detector="fake", render=False, batch_size=3)
+    settings = Settings(output=tmp_path / "out", detector="fake", render=False, batch_size=3, smooth=smooth)
     there = rows_of_csv(run_video(clip.as_posix(), settings).paths.csv_3d)
     rows = list(poses_of(clip, settings))
     assert [row.index for row in rows] == list(range(18)) == [int(line["frame"]) for line in there]
@@ -110,7 +111,7 @@ def test_poses_of_comes_frame_by_frame_and_closes_when_left(tmp_path, monkeypatc
     monkeypatch.setattr("fakes.FakeDetector.close", lambda self: closed.append(self))
     clip = write_clip(tmp_path / "clip.mp4", [60] * 40)
     estimator = FakeEstimator()
-    rows = poses_of(clip, Settings(detector="fake", batch_size=2), estimator=estimator)
+    rows = poses_of(clip, Settings(detector="fake", batch_size=2, smooth="off"), estimator=estimator)
     assert next(rows).index == 0
     assert sum(estimator.calls) < 20 and closed == []
     rows.close()  # what leaving a loop does

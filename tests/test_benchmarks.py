@@ -22,7 +22,8 @@ def command(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [("memory", "--video"), ("speed", "--video"), ("real_video", "--videos")]
+    ("name", "option"),
+    [("memory", "--video"), ("speed", "--video"), ("real_video", "--videos"), ("small_people", "--videos")],
 )
 def test_a_bad_input_is_one_line_and_exit_code_2(tmp_path, name, option):
     words = [sys.executable, str(FOLDER / f"{name}.py"), option, str(tmp_path / "gone.mp4")]

@@ -5,6 +5,7 @@ The other commands are listed in `commands.py`. Nothing heavy is imported before
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import traceback
@@ -159,7 +160,7 @@ def run(
 def process_all(words: Sequence[str], settings: Settings) -> int:
     """Process every clip that the words name, whatever happens to others. Returns the worst exit code."""
     from .interrupt import Interrupt
-    from .report import NOT_BEGUN, Outcome, ProgressBar, describe, print_warnings, table
+    from .report import NOT_BEGUN, Outcome, ProgressBar, describe, next_step, print_warnings, table
     from .run import load_estimator, run_video
     from .settings import resolve_device
 
@@ -185,6 +186,8 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
                 outcomes.append(Outcome(source.name, summary))
                 if not quiet:
                     print_out(describe(summary, verbose))
+                    if not several and (step := next_step(summary)):
+                        print_out(f"  {step}")
                     print_warnings(summary)
             if interrupt.signal is not None:
                 codes.append(128 + interrupt.signal)
@@ -208,8 +211,15 @@ def _sources(words: Sequence[str], verbose: bool) -> tuple[list[Source], list[tu
             expand_sources([word])
             good.append(word)
         except InputError as error:
+            error = InputError(f"{error}{_meant(word)}")
             bad.append((word, str(error), report_error(error, verbose)))
     return (expand_sources(good) if good else []), bad
+
+
+def _meant(word: str) -> str:
+    """The command that a word without a file may stand for."""
+    near = [] if Path(word).exists() else difflib.get_close_matches(word, [*app], n=1)
+    return f"; did you mean the command `posefix {near[0]}`?" if near else ""
 
 
 def print_out(text: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from rich import box
@@ -85,6 +88,16 @@ def describe(summary: RunSummary, verbose: bool = False) -> str:
         lines.append(f"  ms a frame in each stage: {', '.join(spent)}")
     lines += [f"  wrote {path}" for path in s.files]
     return "\n".join(lines)
+
+
+def next_step(summary: RunSummary) -> str:
+    """The command that shows the results of a clip; empty where there are none to see."""
+    if not summary.detected or not summary.paths.csv_3d.exists():
+        return ""
+    # `make run` calls it by its path, as the shell does not know it by name.
+    by_path = Path(sys.argv[0]).name == "posefix" and shutil.which("posefix") is None
+    words = (sys.argv[0] if by_path else "posefix", "view", str(summary.paths.folder))
+    return f"to look at them: {shlex.join(words)}"
 
 
 def print_warnings(summary: RunSummary) -> None:

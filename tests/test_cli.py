@@ -82,6 +82,40 @@ def test_one_clip(tmp_path, estimator, capsys):
         assert f"wrote clip_posefix/{name}" in out and (tmp_path / "clip_posefix" / name).exists()
 
 
+@pytest.mark.parametrize(
+    "called, on_path, shown",
+    [
+        ("env/bin/posefix", None, "env/bin/posefix"),
+        ("env/bin/posefix", "yes", "posefix"),
+        ("x.py", None, "posefix"),
+    ],
+)
+def test_one_clip_ends_with_the_command_that_shows_it(
+    tmp_path, estimator, capsys, monkeypatch, called, on_path, shown
+):
+    monkeypatch.setattr("shutil.which", lambda name: on_path)
+    monkeypatch.setattr("sys.argv", [called])
+    write_clip(tmp_path / "my clip.mp4", [100] * 4)
+    assert call(["my clip.mp4", *FAKE]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"  to look at them: {shown} view 'my clip_posefix'"
+
+
+def test_nobody_found_is_nothing_to_look_at(tmp_path, estimator, capsys):
+    write_clip(tmp_path / "clip.mp4", [0] * 4)
+    assert call(["clip.mp4", *FAKE]) == 6
+    assert "look at" not in capsys.readouterr().out
+
+
+def test_mistyped_command_is_recognised(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(["veiw", "clip_posefix"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith(
+        "veiw: no such file or folder; check the path; did you mean the command `posefix view`?"
+    )
+    assert "did you mean" not in second
+
+
 def test_quiet_prints_nothing(tmp_path, estimator, capsys):
     write_clip(tmp_path / "clip.mp4", [100] * 2)
     assert call(["clip.mp4", "-q", *FAKE]) == 0

@@ -318,7 +318,11 @@ def train_cpn(
     model = new_network(size, shrink)
     if pretrained is not None and not (run / "last.pt").exists():
         load_trunk(model, pretrained)
-    settings = {"size": size, "augment": asdict(augment), "pretrained": pretrained and pretrained.name}
+    settings: dict[str, object] = {
+        "size": size,
+        "augment": asdict(augment),
+        "pretrained": pretrained and pretrained.name,
+    }
     _record(run, settings | ({"shrink": shrink} if shrink != 1 else {}))
     source = People(train, model.size, augment)
 

@@ -393,3 +393,40 @@ def test_labels_of_another_detector_come_back_from_the_folder(tmp_path, monkeypa
     np.testing.assert_allclose(read.joints[known], pose.keypoints[known] / 2, atol=0.01)
     np.testing.assert_allclose(read.box, pose.box / 2, atol=0.01)
     assert not known[7] and known.sum() == 16
+
+
+def test_the_benchmark_goes_on_until_everybody_is_found_or_the_budget_is_spent(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    import cpn_learns
+
+    calls: list[tuple] = []
+
+    def train(coco, run, size, config, augment, begin=None, device="cpu", shrink=1, goal=None):
+        calls.append((run.name, shrink, goal, begin))
+        run.mkdir(parents=True, exist_ok=True)
+        done = config.samples if goal == 0.98 else 32
+        (run / "log.jsonl").write_text(
+            json.dumps({"samples": 16}) + "\n" + json.dumps({"samples": done}) + "\n"
+        )
+        (run / "machine.json").write_text('{"device": "cpu"}')
+        return run / "weights"
+
+    found = iter((0.85, 0.91, 0.8, 0.8, 0.8))
+    monkeypatch.setattr(cpn_learns, "train_cpn", train)
+    monkeypatch.setattr(
+        cpn_learns,
+        "measure",
+        lambda *_: {"pck_0.2_torso": next(found), "pck_0.2_torso_by_joint": {}, "people": 9, "frames": 5},
+    )
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    (tmp_path / "coco" / "annotations" / "person_keypoints_train.json").touch()
+    report = cpn_learns.cpn_learns(run=tmp_path, json=tmp_path / "report.json")
+    half = tmp_path / "half" / "weights"
+    assert calls == [("half", 2, 0.9, None), ("whole", 1, 0.92, half), ("whole", 1, 0.95, half)]
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert report["pck_0.2_torso"] == written["pck_0.2_torso"] == 0.91
+    assert written["training"]["whole"] == {"device": "cpu", "samples": 32}
+    assert written["settings"]["half"]["lr"] == cpn_learns.HALF.lr
+    calls.clear()
+    assert cpn_learns.cpn_learns(run=tmp_path)["pck_0.2_torso"] == 0.8  # nothing left to train with
+    assert [goal for _, _, goal, _ in calls] == [0.9, 0.92, 0.95, 0.98]

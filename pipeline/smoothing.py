@@ -138,7 +138,8 @@ class _Held:
 
     @property
     def time_s(self) -> float:
-        return self.item[1].time_s
+        """With the digits that the CSVs hold, so that `posefix refine` of them gives the same 3D."""
+        return round(self.item[1].time_s, 6)
 
 
 @dataclass(slots=True)
@@ -192,14 +193,14 @@ class Smoother:
         held = _Held(item, 0)
         if self._held:  # the last row is among them: nobody knew yet what follows
             last = self._held[-1]
-            held.number, step = last.number + 1, row.time_s - last.time_s
+            held.number, step = last.number + 1, held.time_s - last.time_s
             last.after_s = held.before_s = step if step > 0 else np.inf
         self._held.append(held)
         for person in row.people:
             if person.pose3d is not None:
                 joints = person.pose3d.joints.astype(np.float64)
                 self._samples.setdefault(person.id, []).append(
-                    _Sample(held.number, row.time_s, person, joints)
+                    _Sample(held.number, held.time_s, person, joints)
                 )
         while self._decided(self._held[0]):
             done.append(self._release(self._kernel))

@@ -176,6 +176,14 @@ def display(cores: int) -> Iterator[str]:
             os.sched_setaffinity(server.pid, sorted(os.sched_getaffinity(0))[:cores])
         assert server.stdout is not None
         os.environ["DISPLAY"] = f":{server.stdout.readline().strip()}"
+        if shutil.which("xdotool"):
+            # Where no window manager is, Qt at times misses that its window is to be seen, and never paints.
+            find, again = (
+                ["search", "--sync", "--name", "^posefix$"],
+                ["windowunmap", "sleep", "0.2", "windowmap"],
+            )
+            words = ["xdotool", *find, "sleep", "2", *again]
+            subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             yield "Xvfb"
         finally:

@@ -40,6 +40,7 @@ from posefix.pipeline.interrupt import Interrupt
 from posefix.pipeline.live.meter import Meter
 from posefix.pipeline.reader import open_source
 from posefix.pipeline.settings import Settings, resolve_device
+from posefix.pipeline.smoothing import SmoothName
 from posefix.pipeline.sources import as_source
 from posefix.skeleton.errors import DeviceError
 
@@ -63,13 +64,13 @@ class Notebook(Meter):
         self.rows.append((now_s, now_s - taken_s))
 
 
-def play(clip: Path, hypotheses: int, smooth: str, show: Show) -> dict[str, Any]:
+def play(clip: Path, hypotheses: int, smooth: SmoothName, show: Show) -> dict[str, Any]:
     """Plays the clip to its end. Returns rows of (s, latency s) and (s, bytes), and what the steps took."""
     from posefix.pipeline.live.camera import Camera
     from posefix.pipeline.live.controls import Controls
     from posefix.pipeline.live.engine import Engine, load_networks
 
-    settings = Settings(hypotheses=hypotheses, batch_size=1, device="cpu")
+    settings = Settings(hypotheses=hypotheses, smooth=smooth, batch_size=1, device="cpu")
     device = resolve_device(settings.device)
     memory: list[tuple[float, int]] = []
     done = threading.Event()
@@ -81,9 +82,7 @@ def play(clip: Path, hypotheses: int, smooth: str, show: Show) -> dict[str, Any]
 
     with tempfile.TemporaryDirectory() as folder, load_networks(settings, device) as networks:
         camera = Camera(as_source(clip))
-        engine = Engine(
-            camera, networks, settings, Controls(), strength=smooth, folder=Path(folder), device=device
-        )
+        engine = Engine(camera, networks, settings, Controls(), folder=Path(folder), device=device)
         engine.meter = notebook = Notebook()
         watcher = threading.Thread(target=look, daemon=True)
         watcher.start()
@@ -130,7 +129,7 @@ def _read(url: str) -> None:
             pass
 
 
-def measure(clip: Path, hypotheses: int, smooth: str, show: Show, cores: int) -> dict[str, Any]:
+def measure(clip: Path, hypotheses: int, smooth: SmoothName, show: Show, cores: int) -> dict[str, Any]:
     """All figures."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=_keep_to, initargs=(cores,)) as pool:
@@ -215,7 +214,7 @@ def webcam(
     seconds: float = 600.0,
     show: Show = "window",
     hypotheses: int = Settings().hypotheses,
-    smooth: Literal["off", "light", "strong"] = "light",
+    smooth: SmoothName = "light",
     cores: int = 2,
     json: Path | None = None,
 ) -> None:

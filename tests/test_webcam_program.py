@@ -42,13 +42,15 @@ def make_engine(tmp_path, monkeypatch):
     """`make_engine(levels, detector=...)` plays a clip with frames of these grey levels, 50 a second."""
     install_detector(monkeypatch)
 
-    def make(levels: list[int], detector: FakeDetector | None = None, folder: Path | None = None) -> Engine:
+    def make(
+        levels: list[int], detector: FakeDetector | None = None, folder: Path | None = None, smooth="off"
+    ) -> Engine:
         clip = write_clip(tmp_path / "clip.mp4", levels, size=(160, 120), fps=FPS)
         networks = Networks(detector or FakeDetector(), FakeEstimator(), Lifted())
-        settings = Settings(detector="fake", device="cpu")
+        settings = Settings(detector="fake", device="cpu", smooth=smooth)
         return Engine(
             Camera(as_source(clip)), networks, settings, Controls(),
-            strength="off", folder=folder or tmp_path / "out", device="cpu",
+            folder=folder or tmp_path / "out", device="cpu",
         )  # fmt: skip
 
     return make
@@ -97,7 +99,7 @@ def test_a_slow_detector_sees_fewer_frames_but_no_older_ones(make_engine):
 
 
 def test_a_recording_holds_what_was_shown_between_two_presses(make_engine, tmp_path):
-    with make_engine(([100] * 10 + [0] * 10) * 25) as live:
+    with make_engine(([100] * 10 + [0] * 10) * 25, smooth="light") as live:
         play(live, {5: "r", 45: "r", 50: "q"})
     (recording,) = live.recorder.finished
     assert recording.error is None and recording.frames >= 35 and recording.dropped == 0
@@ -107,6 +109,8 @@ def test_a_recording_holds_what_was_shown_between_two_presses(make_engine, tmp_p
     flat, deep = (rows_of(folder / f"{stem}_{k}d.csv") for k in (2, 3))
     assert [int(r["frame"]) for r in flat] == [int(r["frame"]) for r in deep] == list(range(recording.frames))
     assert {r["status"] for r in deep} == {"detected", "missing"}
+    raw = rows_of(folder / f"{stem}_3d_raw.csv")
+    assert [r["frame"] for r in raw] == [r["frame"] for r in deep] and raw != deep
     times = np.array([float(r["time_s"]) for r in deep])
     assert times[0] == 0 and np.diff(times).min() > 0.015
     with av.open(str(folder / f"{stem}_pose.mp4")) as video:

@@ -266,7 +266,7 @@ def test_a_file_is_served_without_a_display(clip, start, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 130 and "Traceback" not in err
-    assert "recorded rec" in out and len(list((tmp_path / "rec").glob("*/*"))) == 4
+    assert "recorded rec" in out and len(list((tmp_path / "rec").glob("*/*"))) == 5
 
 
 @pytest.fixture(scope="module")
@@ -282,9 +282,7 @@ def serve(networks, tmp_path) -> Iterator[Callable[[str], Page]]:
 
         def run(source: str) -> Page:
             camera, controls = Camera(as_source(source)), Controls()
-            live = Engine(
-                camera, networks, SETTINGS, controls, strength="light", folder=tmp_path, device="cpu"
-            )
+            live = Engine(camera, networks, SETTINGS, controls, folder=tmp_path, device="cpu")
             server = stack.enter_context(Server(live, ("127.0.0.1", 0)))
             stack.enter_context(live)
             thread = threading.Thread(target=show_in_browser, args=(live, server, Interrupt()), daemon=True)
@@ -316,9 +314,7 @@ def test_a_stream_is_shown_and_found_again(kind, pictures, serve):
 @pytest.mark.parametrize("name", ["worker_walk", "sign_walk"])
 def test_real_clips_go_through(shared_dir, networks, tmp_path, name):
     camera = Camera(as_source(shared_dir / "videos" / f"{name}.mp4"))
-    with Engine(
-        camera, networks, SETTINGS, Controls(), strength="light", folder=tmp_path, device="cpu"
-    ) as live:
+    with Engine(camera, networks, SETTINGS, Controls(), folder=tmp_path, device="cpu") as live:
         live.controls.press("r")
         for seen in live.pictures(0.1):
             if seen is not None and seen.new:

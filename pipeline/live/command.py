@@ -6,17 +6,16 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from ...skeleton.errors import EXIT_OK, InputError
 from ..settings import DeviceName, Settings
+from ..smoothing import SmoothName
 
 if TYPE_CHECKING:
     from .engine import Engine
-
-Strength = Literal["off", "light", "strong"]
 
 _DEFAULT = Settings()
 FOLDER = Path("webcam_posefix")
@@ -27,7 +26,7 @@ def webcam(
     *,
     serve: Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative="")] = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = FOLDER,
-    smooth: Strength = "light",
+    smooth: SmoothName = _DEFAULT.smooth,
     mirror: Annotated[bool, Parameter(negative="")] = False,
     detector: str = _DEFAULT.detector,
     pose_model: str | None = None,
@@ -105,16 +104,15 @@ def webcam(
         seed=seed,
         height=height,
         refine=refine,
+        smooth=smooth,
         verbosity=-1 if quiet else int(verbose),
         batch_size=1,
     )
     address = None if serve is None else (serve or [""])[0]
-    return run_live(source, settings, serve=address, folder=output, strength=smooth, mirror=mirror)
+    return run_live(source, settings, serve=address, folder=output, mirror=mirror)
 
 
-def run_live(
-    source: str, settings: Settings, *, serve: str | None, folder: Path, strength: Strength, mirror: bool
-) -> int:
+def run_live(source: str, settings: Settings, *, serve: str | None, folder: Path, mirror: bool) -> int:
     """Runs until the source ends or somebody quits. Returns the exit code.
 
     Args:
@@ -145,7 +143,7 @@ def run_live(
         interrupt = stack.enter_context(Interrupt().listening())
         camera = Camera(wanted)
         networks = stack.enter_context(load_networks(settings, device))
-        engine = Engine(camera, networks, settings, controls, strength=strength, folder=folder, device=device)
+        engine = Engine(camera, networks, settings, controls, folder=folder, device=device)
         if address is None:
             window = stack.enter_context(Window())
             with engine:

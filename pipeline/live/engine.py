@@ -32,7 +32,7 @@ from .camera import Camera, Shot
 from .controls import Controls, State
 from .meter import Meter
 from .newest import Newest
-from .people import LivePeople, Smoother
+from .people import LivePeople, LiveSmoother
 from .picture import Status, draw_status, mirrored
 from .recorder import Making, Recorder, Recording
 
@@ -90,7 +90,7 @@ class Engine:
 
     Args:
         camera: open. networks: loaded; closing both is the caller's (the camera closes with its thread).
-        settings: how. strength: of the smoothing. folder: of the recordings. device: for their records.
+        settings: how. folder: of the recordings. device: for their records.
 
     Attributes:
         controls: what keys change. meter: told by whoever shows the pictures. clock: work of each step.
@@ -98,12 +98,12 @@ class Engine:
 
     def __init__(
         self, camera: Camera, networks: Networks, settings: Settings, controls: Controls, *,
-        strength: str, folder: Path, device: str,
+        folder: Path, device: str,
     ) -> None:  # fmt: skip
         self.camera, self.controls, self.meter, self.clock = camera, controls, Meter(), Stopwatch()
-        self._networks, self._settings, self._strength = networks, settings, strength
+        self._networks, self._settings = networks, settings
         one = sees_one(settings.detector, settings.detector_options)
-        self._people, self._smoother = LivePeople(settings.person, one), Smoother(strength)
+        self._people, self._smoother = LivePeople(settings.person, one), LiveSmoother(settings.smooth)
         weights = networks.refined.weights
         self.recorder = Recorder(folder, Making(settings, device, networks.detector, weights, camera.info))
         self._newest: Newest[Shot] = Newest()
@@ -194,7 +194,7 @@ class Engine:
         began = None if recording is None else time.monotonic() - recording.began_s
         hint, until = self._hint
         return Status(
-            self.meter.fps, self.meter.latency_ms, self._strength, state.refine,
+            self.meter.fps, self.meter.latency_ms, self._settings.smooth, state.refine,
             None if began is None else float(int(began)),
             tuple(note for note in (self.camera.trouble,) if note),
             hint if time.monotonic() < until else "",

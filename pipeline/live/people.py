@@ -54,19 +54,19 @@ def _seen_only(pose: Pose2D) -> Pose2D:
     return Pose2D(keypoints, pose.scores, H36M17.name, box=pose.box)
 
 
-class Smoother:
+class LiveSmoother:
     """One-Euro filters of everybody's 3D.
 
     Args:
-        strength: "off", "light" or "strong".
+        smooth: as on the command line.
     """
 
-    def __init__(self, strength: str) -> None:
-        self._preset = LIVE[strength]
+    def __init__(self, smooth: str) -> None:
+        self._preset = LIVE[smooth]
         self._filters: dict[int, tuple[float, OneEuro]] = {}
 
     def push(self, poses: FramePoses) -> FramePoses:
-        """The same people with smoothed 3D."""
+        """The same people with smoothed 3D; `raw3d` is what it was."""
         if self._preset is None:
             return poses
         now = poses.time_s
@@ -79,4 +79,6 @@ class Smoother:
         _, euro = self._filters.get(person.id) or (now, OneEuro(*self._preset))
         self._filters[person.id] = now, euro
         joints = euro.push(now, person.pose3d.joints)
-        return replace(person, pose3d=Pose3D(joints.astype(np.float32), person.pose3d.std))
+        return replace(
+            person, pose3d=Pose3D(joints.astype(np.float32), person.pose3d.std), raw3d=person.pose3d
+        )

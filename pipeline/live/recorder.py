@@ -63,7 +63,7 @@ class Recording:
         self.error: str | None = None
         self.began_s = time.monotonic()
         self._making, self._summary = making, RunSummary(making.info.name, paths)
-        self._outputs = Outputs(paths, True, fps)
+        self._outputs = Outputs(paths, True, fps, raw=making.settings.smooth != "off")
         self._waiting: Newest[Drawn] = Newest(WAITING)
         self._zero_s: float | None = None
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
@@ -99,6 +99,7 @@ class Recording:
             with self._outputs:
                 for image, poses in self._waiting:
                     self._write_frame(image, poses)
+                self._outputs.finish()
         except PosefixError as error:
             self.error = self._summary.error = str(error)
         self._summary.seconds = time.monotonic() - self.began_s

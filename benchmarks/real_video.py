@@ -7,9 +7,12 @@ Two synchronous clips of one man (Pose2Sim's Demo_SinglePerson). The reference i
 it was triangulated from detections in four views, with errors of some 2-3 cm. With `--detector` detectors are
 compared instead (`compare_detectors.py`). Without, measured is P-MPJPE over the 12 limb joints (hips, knees, ankles,
 shoulders, elbows, wrists), in mm, per clip and averaged over the clips, for
-    lifted, refined   what `posefix` gives from its default detector, with the default settings
-    mediapipe_3d      the world landmarks of the same detector, on the same frames in the same run
+    lifted, refined   what `posefix` gives from its default detector, with the default settings, smoothed (`--smooth
+                      light`); "unsmoothed": with `--smooth off`
+    mediapipe_3d      the world landmarks of the same detector, on the same frames in the same run, as they come;
+                      "smoothed": with posefix's filter
     oracle 2D         lifted and refined from the projected reference: not deployable, shown beside the others
+and beside it the jitter: the mean acceleration of these joints relative to Hip, m/s^2.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ from balance import CLIPS, DEFAULT_VIDEOS, LIMBS, Choice, Reference, read_refere
 from command import run, write_json
 from compare_detectors import compare_detectors
 from posefix.detectors.base import create_detector
-from posefix.pipeline.reader import open_source
-from posefix.skeleton import BLAZEPOSE33, H36M17, Frame, Pose2D
+from posefix.pipeline.reader import IMAGE_FPS, open_source
+from posefix.pipeline.settings import Settings
+from posefix.pipeline.smoothing import Smoother
+from posefix.skeleton import BLAZEPOSE33, H36M17, Frame, FramePoses, Person, Pose2D, Pose3D
 from posefix.skeleton.convert import to_h36m17
 from posefix.skeleton.errors import InputError, PosefixError
 from posefix.skeleton.metrics import p_mpjpe
@@ -103,18 +108,56 @@ def load_or_detect(path: Path, cache: Path | None) -> Detections:
     return result
 
 
-def estimate(estimator: Any, poses: Sequence[Pose2D], frames: np.ndarray) -> tuple[np.ndarray, float]:
-    """(n, 12, 3) limb joints in metres, and milliseconds a pose. One call first, outside of the clock."""
+def estimate(
+    estimator: Any, poses: Sequence[Pose2D], frames: np.ndarray, fps: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Limb joints (n, 12, 3) in metres, smoothed and not, and milliseconds a pose.
+
+    One call first, outside of the clock.
+    """
     keys = [(int(k), 0) for k in frames]
     estimator(poses[:1], keys[:1])
     start = time.perf_counter()
-    result = estimator(poses, keys)
+    found = estimator(poses, keys)
     ms = 1000 * (time.perf_counter() - start) / len(poses)
-    return np.stack([pose.joints for pose in result])[:, LIMBS], ms
+    return limbs(smoothed(poses, found, frames, fps)), limbs(found), ms
 
 
-def measure(clip: str, found: Detections, truth: Reference, estimators: dict[str, Any], oracle: bool) -> dict:
-    """One clip's errors (mm), milliseconds a frame and share of frames with a pose.
+def smoothed(
+    poses: Sequence[Pose2D], found: Sequence[Pose3D], frames: np.ndarray, fps: float
+) -> list[Pose3D]:
+    """The 3D of these frames as the pipeline's default smooths it; it does not join across frames that are left out."""
+    smoother, out = Smoother(Settings.smooth), []
+    there = {
+        int(k): Person(0, "detected", two, three) for k, two, three in zip(frames, poses, found, strict=True)
+    }
+    for k in range(int(frames[-1]) + 1):
+        out += smoother.push((None, FramePoses(k, k / fps, (there[k],) if k in there else ())))
+    return [p.pose3d for _, row in out + smoother.finish() for p in row.people if p.pose3d is not None]
+
+
+def limbs(poses: Sequence[Pose3D]) -> np.ndarray:
+    """(n, 12, 3) metres"""
+    return np.stack([pose.joints for pose in poses])[:, LIMBS]
+
+
+def as_poses(world: np.ndarray) -> list[Pose3D]:
+    """MediaPipe's own 3D (n, 33, 3), of which the limbs count, as poses without uncertainty."""
+    joints = np.full((len(world), len(H36M17.joints), 3), np.nan)
+    joints[:, LIMBS] = world[:, LIMBS_BLAZE]
+    return [Pose3D(pose, np.full(len(pose), np.nan)) for pose in joints]
+
+
+def acceleration(joints: np.ndarray, frames: np.ndarray, fps: float) -> float:
+    """Mean acceleration of (n, J, 3) metres, m/s^2, over frames between two others that are there."""
+    change = np.linalg.norm(np.diff(joints, 2, axis=0), axis=2) * fps**2
+    return float(change[(frames[2:] - frames[:-2]) == 2].mean())
+
+
+def measure(
+    clip: str, found: Detections, truth: Reference, estimators: dict[str, Any], oracle: bool, fps: float
+) -> dict:
+    """One clip's errors (mm), jitter, milliseconds a frame and share of frames with a pose.
 
     All errors are means over the same frames: those in which every method has all 12 joints.
     """
@@ -124,35 +167,45 @@ def measure(clip: str, found: Detections, truth: Reference, estimators: dict[str
         raise InputError(f"{clip}: no person was found in any frame, so there is nothing to measure")
     detected = [to_h36m17(Pose2D(found.kp[k], found.score[k], BLAZEPOSE33.name)) for k in seen]
     exact = [Pose2D(truth.pixels[k], np.ones(17, np.float32), H36M17.name) for k in seen]
-    poses, ms = {"mediapipe_3d": found.world[seen][:, LIMBS_BLAZE]}, {"detector": float(np.median(found.ms))}
+    own, ms = as_poses(found.world[seen]), {"detector": float(np.median(found.ms))}
+    poses = {"mediapipe_3d": limbs(own), "mediapipe_3d_smoothed": limbs(smoothed(detected, own, seen, fps))}
     for name, estimator in estimators.items():
-        poses[name], ms[name] = estimate(estimator, detected, seen)
+        poses[name], poses[f"{name}_unsmoothed"], ms[name] = estimate(estimator, detected, seen, fps)
         if oracle:
-            poses[f"{name}_oracle_2d"], _ = estimate(estimator, exact, seen)
+            poses[f"{name}_oracle_2d"], _, _ = estimate(estimator, exact, seen, fps)
     whole = np.all([np.isfinite(p).all(axis=(1, 2)) for p in poses.values()], axis=0)
     if not whole.any():
         raise PosefixError(f"{clip}: no frame in which every method has all 12 joints")
     target = truth.joints[seen[whole]][:, LIMBS]
     box = np.ptp(truth.pixels[seen], axis=1).max(axis=1)
     distance = np.linalg.norm(np.stack([p.keypoints for p in detected]) - truth.pixels[seen], axis=-1)
+    reference = target - truth.joints[seen[whole]][:, :1]
     return {
         "clip": clip,
         "frames": int(n),
         "frames_scored": int(whole.sum()),
         "frames_with_pose_percent": 100 * float(found.found[:n].mean()),
         "p_mpjpe_12_limbs_mm": {name: p_mpjpe(p[whole], target) for name, p in poses.items()},
+        "acceleration_12_limbs_m_s2": {
+            name: acceleration(p, seen[whole], fps)
+            for name, p in {**{k: v[whole] for k, v in poses.items()}, "reference": reference}.items()
+        },
         "error_2d_12_limbs_percent_of_box": 100 * float((distance[:, LIMBS] / box[:, None]).mean()),
         "ms_per_frame": ms,
     }
 
 
 def average(clips: Sequence[dict]) -> dict[str, float]:
-    """Mean of the clips' errors, and the ratios that the project promises."""
+    """Mean of the clips' errors, and the ratios that the project promises: both sides as they come, and both not
+    smoothed or smoothed.
+    """
     errors = [clip["p_mpjpe_12_limbs_mm"] for clip in clips]
     mean = {name: float(np.mean([e[name] for e in errors])) for name in errors[0]}
-    ratios = {
-        f"{k}_to_mediapipe_3d": mean[k] / mean["mediapipe_3d"] for k in ("lifted", "refined") if k in mean
-    }
+    ratios = {}
+    for k in (k for k in ("lifted", "refined") if k in mean):
+        ratios[f"{k}_to_mediapipe_3d"] = mean[k] / mean["mediapipe_3d"]
+        ratios[f"{k}_unsmoothed_to_mediapipe_3d"] = mean[f"{k}_unsmoothed"] / mean["mediapipe_3d"]
+        ratios[f"{k}_to_mediapipe_3d_smoothed"] = mean[k] / mean["mediapipe_3d_smoothed"]
     return {**mean, **ratios}
 
 
@@ -172,8 +225,11 @@ def print_table(clips: Sequence[dict], mean: dict[str, float]) -> None:
     table.add_column("mean", justify="right")
     for name in clips[0]["p_mpjpe_12_limbs_mm"]:
         values = [clip["p_mpjpe_12_limbs_mm"][name] for clip in clips]
-        label = name.replace("_oracle_2d", " (oracle 2D)")
-        table.add_row(label, *(f"{v:.1f}" for v in (*values, mean[name])))
+        table.add_row(named(name), *(f"{v:.1f}" for v in (*values, mean[name])))
+    table.add_section()
+    for name in clips[0]["acceleration_12_limbs_m_s2"]:
+        values = [clip["acceleration_12_limbs_m_s2"][name] for clip in clips]
+        table.add_row(f"{named(name)}, m/s^2", *(f"{v:.1f}" for v in (*values, np.mean(values))))
     table.add_section()
     table.add_row("frames with a pose, %", *(f"{c['frames_with_pose_percent']:.1f}" for c in clips), "")
     table.add_row("frames scored", *(f"{c['frames_scored']} of {c['frames']}" for c in clips), "")
@@ -182,8 +238,16 @@ def print_table(clips: Sequence[dict], mean: dict[str, float]) -> None:
         table.add_row(f"{stage}, ms a frame", *(f"{c['ms_per_frame'][stage]:.1f}" for c in clips), "")
     Console().print(table)
     for name, value in mean.items():
-        if name.endswith("_to_mediapipe_3d"):
-            print(f"{name.removesuffix('_to_mediapipe_3d')} / mediapipe_3d: {value:.3f}")
+        if "_to_" in name:
+            print(f"{' / '.join(named(side) for side in name.split('_to_'))}: {value:.3f}")
+
+
+def named(name: str) -> str:
+    """A method as tables call it."""
+    for end in ("oracle_2d", "unsmoothed", "smoothed"):
+        if name.endswith(f"_{end}"):
+            return f"{name.removesuffix(f'_{end}')} ({end.replace('oracle_2d', 'oracle 2D')})"
+    return name
 
 
 def real_video(
@@ -212,15 +276,20 @@ def real_video(
     """
     choices = [Choice.read(words) for words in detector or []]
     estimators = load_estimators(device, steps, hypotheses, seed) if models or choices else {}
-    settings = {"device": device, "steps": steps, "hypotheses": hypotheses, "seed": seed}
+    settings = {
+        "device": device, "steps": steps, "hypotheses": hypotheses, "seed": seed, "smooth": Settings.smooth
+    }  # fmt: skip
     if choices:
         report = {**compare_detectors(choices, videos, estimators["refined"], device), "settings": settings}
         write_json(report, json)
         return report
     clips = []
     for clip in CLIPS:
-        found = load_or_detect(videos / f"{clip}.mp4", cache)
-        clips.append(measure(clip, found, read_reference(videos, clip), estimators, oracle_2d))
+        path = videos / f"{clip}.mp4"
+        found, truth = load_or_detect(path, cache), read_reference(videos, clip)
+        with open_source(str(path)) as frames:
+            fps = frames.info.fps or IMAGE_FPS
+        clips.append(measure(clip, found, truth, estimators, oracle_2d, fps))
     mean = average(clips)
     print_table(clips, mean)
     report = {"clips": clips, "mean": mean, "settings": settings}

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import pytest
 from fakes import FakeDetector, FakeEstimator, install_detector, write_clip
-from posefix.pipeline import cli
 from posefix.pipeline.interrupt import Interrupt
 from posefix.pipeline.live import command, engine, recorder
 from posefix.pipeline.live.camera import Camera
@@ -376,36 +375,3 @@ def test_a_port_in_use_is_one_line(make_engine):
         pytest.raises(InputError, match="choose another address or port"),
     ):
         Server(live, ("127.0.0.1", server.port))
-
-
-# --- the command ---
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["clip.mp4"], "there is no display for the window; add --serve"),
-        (["gone.mp4", "--serve"], "gone.mp4: no such file"),
-        (["clip.mp4", "--serve", "x:y"], "--serve x:y: expected HOST:PORT"),
-        (["clip.mp4", "--serve", "--steps", "99"], "--steps 99"),
-        (["clip.mp4", "--serve", "-o", "clip.mp4"], "clip.mp4: is a file"),
-        (["clip.mp4", "--serve", "--smooth", "much"], "smooth"),
-    ],
-)
-def test_what_cannot_work_is_one_line(words, said, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("sys.platform", "linux")
-    write_clip(tmp_path / "clip.mp4", [100] * 3)
-    assert cli.call(["webcam", *words]) > 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and said in err
-
-
-def test_the_demo_is_the_command(tmp_path, monkeypatch, capsys):
-    from posefix.demos.webcam import main
-
-    monkeypatch.chdir(tmp_path)
-    assert main(["--source", "gone.mp4", "--serve"]) == InputError.exit_code
-    assert "gone.mp4: no such file" in capsys.readouterr().err

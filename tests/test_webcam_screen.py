@@ -19,8 +19,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fakes import write_clip
 from made_streams import MjpegServer, RtspServer
 from posefix.demos.make_sample import render
+from posefix.pipeline import cli
 from posefix.pipeline.interrupt import Interrupt
 from posefix.pipeline.live.camera import Camera
 from posefix.pipeline.live.controls import Controls
@@ -28,6 +30,7 @@ from posefix.pipeline.live.engine import Engine, Networks, load_networks
 from posefix.pipeline.live.server import Server, show_in_browser
 from posefix.pipeline.settings import Settings
 from posefix.pipeline.sources import as_source
+from posefix.skeleton.errors import InputError
 
 FRAME = (480, 360)  # of the window's picture; the 3D panel is as wide as the frame is high
 WAIT_S = 40.0
@@ -215,6 +218,36 @@ def test_a_closed_window_is_quit(monkeypatch):
         assert shown.pressed() == ["m", "right"]
         visible[0] = 0.0
         assert shown.pressed() == ["q"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["clip.mp4"], "there is no display for the window; add --serve"),
+        (["gone.mp4", "--serve"], "gone.mp4: no such file"),
+        (["clip.mp4", "--serve", "x:y"], "--serve x:y: expected HOST:PORT"),
+        (["clip.mp4", "--serve", "--steps", "99"], "--steps 99"),
+        (["clip.mp4", "--serve", "-o", "clip.mp4"], "clip.mp4: is a file"),
+        (["clip.mp4", "--serve", "--smooth", "much"], "smooth"),
+    ],
+)
+def test_what_cannot_work_is_one_line(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    write_clip(tmp_path / "clip.mp4", [100] * 3)
+    assert cli.call(["webcam", *words]) > 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and said in err
+
+
+def test_the_demo_is_the_command(tmp_path, monkeypatch, capsys):
+    from posefix.demos.webcam import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["--source", "gone.mp4", "--serve"]) == InputError.exit_code
+    assert "gone.mp4: no such file" in capsys.readouterr().err
 
 
 def test_a_display_that_is_not_there_is_one_line(clip, start):

@@ -10,6 +10,7 @@ import hmac
 import json
 import secrets
 import socket
+import socketserver
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,7 +31,7 @@ QUALITY = 80
 PATIENCE_S = 0.1
 SEND_S = 10.0
 """A browser that takes nothing for so long is given up."""
-BUFFER = 256 * 1024
+BUFFER = 128 * 1024
 """Bytes that may lie in a connection's buffer: a slow one skips pictures instead of falling behind."""
 _BOUNDARY = "posefix-picture"
 _PART = f"--{_BOUNDARY}\r\n".encode()
@@ -150,6 +151,10 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def server_bind(self) -> None:
+        """Binds without asking a name server what this machine is called, which may take long."""
+        socketserver.TCPServer.server_bind(self)
+
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
@@ -173,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
     board: Board
     token: str | None
     timeout = SEND_S
+    disable_nagle_algorithm = True  # the end of a picture must not wait for the next
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path

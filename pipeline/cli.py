@@ -218,7 +218,7 @@ def _sources(words: Sequence[str], verbose: bool) -> tuple[list[Source], list[tu
 
 def _meant(word: str) -> str:
     """The command that a word without a file may stand for."""
-    near = [] if Path(word).exists() else difflib.get_close_matches(word, [*app], n=1)
+    near = [] if os.path.exists(word) else difflib.get_close_matches(word, [*app], n=1)
     return f"; did you mean the command `posefix {near[0]}`?" if near else ""
 
 

@@ -52,8 +52,11 @@ class ProgressBar:
         """One more frame is done."""
         if self._progress.disable:
             return
-        speed = self._progress.tasks[0].speed
-        self._progress.update(self._task, advance=1, rate=f"{speed:.1f} frames/s" if speed else "")
+        task = self._progress.tasks[0]
+        seconds = task.elapsed or 0.0
+        # Frames come in batches: the first ones, all at once, say nothing of the speed.
+        rate = f"{(task.completed + 1) / seconds:.1f} frames/s" if seconds > 1 else ""
+        self._progress.update(self._task, advance=1, rate=rate)
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()
@@ -140,6 +143,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def _cells(outcome: Outcome) -> list[str]:
     """A line of the table but for the clip's name."""
     s = outcome.summary
+    if s is not None and s.finished_before:
+        return [*("-" * 6), f"{s.paths.folder} (finished already)"]
     if s is None:
         return [*("-" * 6), f"error: {_short(outcome.error)}" if outcome.error != NOT_BEGUN else NOT_BEGUN]
     if s.finished_before:

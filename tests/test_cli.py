@@ -178,6 +178,12 @@ def test_several_clips_end_with_a_table(tmp_path, estimator, capsys):
     assert len(warned) == 2 and sum("nobody is found in 10 of 20 frames" in line for line in warned) == 1
 
 
+def test_the_table_after_resuming_clips_that_had_ended(tmp_path):
+    paths = run_module.OutputPaths.of("x", tmp_path)
+    text = table([Outcome("x", run_module.RunSummary("x", paths, finished_before=True))])
+    assert text.splitlines()[1].split()[1:] == [*"------", str(tmp_path), "(finished", "already)"]
+
+
 def test_no_table_of_one_clip_nor_when_quiet(tmp_path, estimator, capsys):
     for name in ("a", "b"):
         write_clip(tmp_path / f"{name}.mp4", [100] * 2)

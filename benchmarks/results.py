@@ -150,13 +150,25 @@ def video_table(report: dict[str, Any]) -> str:
     for name in clips[0]["p_mpjpe_12_limbs_mm"]:
         values = " | ".join(f"{c['p_mpjpe_12_limbs_mm'][name]:.1f}" for c in clips)
         ratio = f"{mean[name] / mean['mediapipe_3d']:.3f}"
-        label = name.replace("_oracle_2d", " from exact 2D (oracle)").replace(
-            "mediapipe_3d", "MediaPipe's own 3D"
-        )
-        lines.append(f"| {label} | {values} | {mean[name]:.1f} | {ratio} |")
+        lines.append(f"| {method(name)} | {values} | {mean[name]:.1f} | {ratio} |")
+    for name in clips[0].get("acceleration_12_limbs_m_s2", {}):
+        jitter = [c["acceleration_12_limbs_m_s2"][name] for c in clips]
+        values = " | ".join(f"{v:.1f}" for v in jitter)
+        lines.append(f"| {method(name)}: acceleration, m/s² | {values} | {sum(jitter) / len(jitter):.1f} | |")
     share = " | ".join(f"{c['frames_with_pose_percent']:.1f}" for c in clips)
     lines.append(f"| frames with a pose, % | {share} | | |")
     return "\n".join(lines)
+
+
+def method(name: str) -> str:
+    """What the table of real video calls a method."""
+    words = {
+        "mediapipe_3d": "MediaPipe's own 3D", "_oracle_2d": " from exact 2D (oracle)",
+        "_unsmoothed": ", `--smooth off`", "_smoothed": ", smoothed alike",
+    }  # fmt: skip
+    for short, long in words.items():
+        name = name.replace(short, long)
+    return name
 
 
 def speed_table(report: dict[str, Any]) -> str:

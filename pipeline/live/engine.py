@@ -193,10 +193,11 @@ class Engine:
         recording = self._switch_recording(state)
         began = None if recording is None else time.monotonic() - recording.began_s
         hint, until = self._hint
+        trouble = self.camera.trouble
         return Status(
-            self.meter.fps, self.meter.latency_ms, self._settings.smooth, state.refine,
+            0.0 if trouble else self.meter.fps, self.meter.latency_ms, self._settings.smooth, state.refine,
             None if began is None else float(int(began)),
-            tuple(note for note in (self.camera.trouble,) if note),
+            (trouble,) if trouble else (),
             hint if time.monotonic() < until else "",
         )  # fmt: skip
 

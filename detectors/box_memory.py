@@ -8,7 +8,9 @@ from 77.3 to 69.6 mm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from ..skeleton.poses import FloatArray
 MIN_IOU = 0.3  # a box and an extent that overlap less are not the same person
 MIN_SCORE = 0.3  # of joints that count
 MAX_AGE_S = 0.5  # older extents are forgotten
+_HEAD = struct.Struct("<3Id")  # shape of the picture, seconds
 
 
 class BoxMemory:
@@ -49,6 +52,32 @@ class BoxMemory:
         extents = [np.concatenate([s.min(axis=0), s.max(axis=0)]) for s in seen if len(s) >= 2]
         self._extents = np.array(extents, np.float32).reshape(-1, 4)
         self._shape, self._time_s = frame.image.shape, frame.time_s
+
+    def to_bytes(self) -> bytes:
+        """What is remembered."""
+        shape = self._shape if len(self._shape) == 3 else (0, 0, 0)
+        return _HEAD.pack(*shape, self._time_s) + self._extents.tobytes()
+
+    def from_bytes(self, data: bytes) -> None:
+        """Remember that instead."""
+        *shape, self._time_s = _HEAD.unpack_from(data)
+        self._shape = tuple(shape) if any(shape) else ()
+        self._extents = np.frombuffer(data, np.float32, offset=_HEAD.size).reshape(-1, 4).copy()
+
+
+class RemembersBoxes:
+    """The members of `base.Resumable` for a detector that remembers nothing but boxes, in `_memory`."""
+
+    _memory: BoxMemory
+
+    def state(self) -> bytes:
+        """The boxes of the last frame."""
+        return self._memory.to_bytes()
+
+    def restore(self, states: Iterable[tuple[tuple[int, int], bytes]]) -> None:
+        """Go on after frames; the last one's boxes are all that matters."""
+        for _, data in deque(states, maxlen=1):
+            self._memory.from_bytes(data)
 
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:

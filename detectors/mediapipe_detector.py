@@ -18,19 +18,26 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ..skeleton import BLAZEPOSE33, Frame, Pose2D
 from ..skeleton.poses import FloatArray
+from .mediapipe_follow import Follower
 
 MAX_SIDE = 1920  # px: longer frames are reduced before they go in
 CONFIDENCE = 0.6  # to find a person anew
 MIN_SIDE = 16  # px: nothing that small holds a person
 BOX_SCORE = 0.5  # landmarks above this span the box
 # The graph opens its models, and chatters about it, in threads of its own: the first result tells the end.
+_POINTS = "unfiltered_auxiliary_landmarks"
+_FIND = "posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh"
+_FOLLOW = {
+    "poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold": 0.5
+}  # MediaPipe's own default
 _BLANK = np.zeros((64, 64, 3), np.uint8)
 
 # The protobuf release that MediaPipe pins warns about MediaPipe's own calls; a user can do nothing about it.
@@ -48,16 +55,25 @@ class MediaPipeDetector:
         """Load the model. `device` is taken for the common signature: the model always runs on the CPU."""
         self.weights: dict[str, str] = {}  # the model is part of the package
         with _quiet_stderr():
-            from mediapipe.python.solutions.pose import Pose
+            from mediapipe.python.solution_base import SolutionBase
 
-            self._pose = Pose(
-                static_image_mode=False,
-                model_complexity=1,
-                smooth_landmarks=False,
-                min_detection_confidence=CONFIDENCE,
+            # As `mediapipe.solutions.pose.Pose` makes it, with one more output.
+            self._pose: Any = SolutionBase(
+                binary_graph_path="mediapipe/modules/pose_landmark/pose_landmark_cpu.binarypb",
+                side_inputs={
+                    "model_complexity": 1,
+                    "smooth_landmarks": False,
+                    "enable_segmentation": False,
+                    "smooth_segmentation": True,
+                    "use_prev_landmarks": True,
+                },
+                calculator_params={_FIND: CONFIDENCE, **_FOLLOW},
+                outputs=["pose_landmarks", _POINTS],
             )
             self._pose.process(_BLANK)
         self._shape: tuple[int, int] | None = None
+        self._follower: Follower | None = None
+        self._state = b""
 
     def detect(self, frame: Frame) -> list[Pose2D]:
         """At most one person: 33 landmarks in pixels (guesses when hidden), visibility as score."""
@@ -65,11 +81,13 @@ class MediaPipeDetector:
         if min(height, width) < MIN_SIDE:
             return []
         if self._shape not in (None, (height, width)):  # another picture: forget where the person was
+            self._stop_following()
             with _quiet_stderr():
-                self._pose.reset()  # type: ignore[union-attr]
-                self._pose.process(_BLANK)  # type: ignore[union-attr]
+                self._pose.reset()
+                self._pose.process(_BLANK)
         self._shape = (height, width)
-        landmarks = self._pose.process(_rgb(frame.image)).pose_landmarks  # type: ignore[union-attr]
+        landmarks, points = self._process(_rgb(frame.image))
+        self._state = b"" if landmarks is None else points.SerializeToString()
         if landmarks is None:
             return []
         raw = np.array([(p.x, p.y, p.visibility) for p in landmarks.landmark], np.float32)  # (33, 3)
@@ -77,8 +95,43 @@ class MediaPipeDetector:
         scores = np.clip(raw[:, 2], 0, 1)
         return [Pose2D(keypoints, scores, self.layout, box=_box(keypoints, scores))]
 
+    def _process(self, image: np.ndarray) -> tuple[Any, Any]:
+        """(H, W, 3) RGB -> MediaPipe's landmarks, and the points that tell where to look next; None: nobody."""
+        if self._follower is None:
+            found = self._pose.process(image)
+            return found.pose_landmarks, getattr(found, _POINTS)
+        found = self._follower.process(image)
+        if found[0] is None:  # from here on as if nobody had been there yet
+            self._stop_following()
+        return found
+
+    def state(self) -> bytes:
+        """The points that the region to look in is made of; empty where nobody is followed."""
+        return self._state
+
+    def restore(self, states: Iterable[tuple[tuple[int, int], bytes]]) -> None:
+        """Go on after frames of these sizes (height, width), after each of which it had this state."""
+        points: list[bytes] = []
+        for size, state in states:
+            if min(size) < MIN_SIDE:
+                continue
+            if size != self._shape or not state:
+                points.clear()
+            points += [state] if state else []
+            self._shape = size
+        if points:
+            blank = _rgb(np.zeros((*self._shape, 3), np.uint8))  # type: ignore[misc]
+            with _quiet_stderr():
+                self._follower = Follower(blank, points, _FOLLOW)
+
+    def _stop_following(self) -> None:
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+
     def close(self) -> None:
         """Free the model."""
+        self._stop_following()
         if self._pose is not None:
             self._pose.close()
             self._pose = None

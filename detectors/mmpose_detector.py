@@ -16,7 +16,7 @@ from ..skeleton.errors import InputError
 from ..skeleton.poses import FloatArray
 from .ahead import Guesses
 from .base import SEEN, DetectorOptions
-from .box_memory import BoxMemory
+from .box_memory import BoxMemory, RemembersBoxes
 from .crops import Crop
 from .mmdet_boxes import MMDetBoxes, has_mmdet
 from .mmpose_model import Answers, PoseModel
@@ -31,7 +31,7 @@ BATCH = 64  # pictures that go in at once, at most
 FIXED = 8  # the same on GPUs, where it is always that many; and frames that they look at together
 
 
-class MMPoseDetector:
+class MMPoseDetector(RemembersBoxes):
     """All people in a frame, the largest box first; without a person detector the whole frame is one person's box.
 
     Attributes:

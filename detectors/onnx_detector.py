@@ -14,7 +14,7 @@ from ..skeleton import COCO17, HALPE26, Frame, Pose2D
 from ..skeleton.errors import InputError, WeightsError
 from ..skeleton.poses import FloatArray
 from .base import SEEN, DetectorOptions
-from .box_memory import BoxMemory
+from .box_memory import BoxMemory, RemembersBoxes
 from .crops import Crop
 from .decode import decode_heatmaps, decode_simcc
 from .onnx_session import OnnxModel
@@ -66,7 +66,7 @@ def read_answers(shapes: list[tuple[int, ...]], names: list[str], size: tuple[in
     return None
 
 
-class OnnxDetector:
+class OnnxDetector(RemembersBoxes):
     """All people in a frame, the largest box first; without `det_model` the whole frame is one person's box.
 
     Attributes:

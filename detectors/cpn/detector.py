@@ -9,7 +9,7 @@ import numpy as np
 from ...skeleton import COCO17, Frame, Pose2D
 from ...skeleton.errors import InputError
 from ..base import DetectorOptions
-from ..box_memory import BoxMemory
+from ..box_memory import BoxMemory, RemembersBoxes
 from ..person_boxes import PersonBoxes, find_boxes
 from ..torch_device import torch_device
 from .checkpoint import load_into, read_checkpoint
@@ -21,7 +21,7 @@ SEEN = 0.1  # somebody whose highest peak is lower is nobody
 MAX_BATCH = 16  # pictures through the network at once, mirrored ones apart: bounds the memory
 
 
-class CpnDetector:
+class CpnDetector(RemembersBoxes):
     """All people in a frame, the largest box first; without `det_model` the whole frame is one person's box.
 
     Attributes:

@@ -231,8 +231,8 @@ def webcam(
     """
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        where = stack.enter_context(display(cores)) if show == "window" else "page, read over loopback"
         source = source_or_sample(video, folder)
+        where = stack.enter_context(display(cores)) if show == "window" else "page, read over loopback"
         once = scaled_clip(source, folder / "once.mp4", min(_frames(source), round(FPS * seconds)), SIZE, FPS)
         clip = looped_clip(once, folder / "clip.mp4", seconds)
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

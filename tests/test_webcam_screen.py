@@ -63,7 +63,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, pictures: list[np.ndarray]) -
     """A clip that outlasts every test here."""
     path = tmp_path_factory.mktemp("clip") / "walk.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12.0, FRAME)
-    for k in range(12 * 90):
+    for k in range(12 * 70):
         writer.write(pictures[k % len(pictures)])
     writer.release()
     return path

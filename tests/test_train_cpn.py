@@ -332,6 +332,23 @@ def test_a_run_begins_with_what_smaller_pictures_taught(folder, tmp_path, monkey
     torch.testing.assert_close(read_checkpoint(whole).state[weight], read_checkpoint(half).state[weight])
 
 
+def test_maps_of_larger_pictures_are_as_high_as_those_trained_on():
+    """Of a network that has learnt: one peak of the same cells in a small and in a large map."""
+    head = torch.nn.BatchNorm2d(17)
+    small, large = torch.zeros(2, 1, 17, 64, 48)
+    small, large = small[..., :32, :24].clone(), large.clone()
+    for maps in (small, large):
+        maps[..., 9:14, 9:14] = 1.0
+    std, mean = small.std(unbiased=False), small.mean()
+    torch.nn.init.constant_(head.weight, float(255 * std))
+    torch.nn.init.constant_(head.bias, float(255 * mean))
+    assert head(small).max().item() == pytest.approx(255, rel=1e-3)
+    assert head(large).max().item() > 500
+    cpn.fit_to_larger(torch.nn.Sequential(head), 2)
+    assert head(large).max().item() == pytest.approx(255, rel=0.05)
+    assert head(large).min().item() == pytest.approx(0, abs=3)
+
+
 def test_a_small_network_is_for_small_pictures_and_its_blocks_begin_as_shortcuts():
     model = cpn.new_network("256x192", 2).eval().requires_grad_(False)
     assert model.size == (96, 128)

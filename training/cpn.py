@@ -207,17 +207,29 @@ def new_network(size: str, shrink: int = 1) -> CPN:
         if isinstance(block, Bottleneck):
             nn.init.zeros_(block.bn3.weight)
     cells = (model.size[0] // STRIDE) * (model.size[1] // STRIDE)
-    heads = [
-        layer
-        for layer in model.modules()
-        if isinstance(layer, nn.BatchNorm2d) and layer.num_features == JOINTS
-    ]
-    for head, length in zip(heads, (*KERNELS[size], KERNELS[size][-1]), strict=True):
+    for head, length in zip(heads(model), (*KERNELS[size], KERNELS[size][-1]), strict=True):
         g = kernel(length)
         mean, square = PEAK * float(g.sum()) ** 2 / cells, PEAK**2 * float(g.square().sum()) ** 2 / cells
         nn.init.constant_(head.weight, math.sqrt(square - mean**2))
         nn.init.constant_(head.bias, mean)
     return model
+
+
+def heads(model: nn.Module) -> list[nn.BatchNorm2d]:
+    """The last layers before the maps: GlobalNet's from the coarsest level on, and RefineNet's."""
+    layers = (layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d))
+    return [layer for layer in layers if layer.num_features == JOINTS]
+
+
+@torch.no_grad()
+def fit_to_larger(model: nn.Module, shrink: int) -> None:
+    """Makes the maps of pictures `shrink` times larger on each side as high as those of the pictures trained on.
+
+    A peak covers a smaller share of a larger map, so it stands out more when the map is normalised.
+    """
+    for head in heads(model):
+        head.weight.div_(shrink)
+        head.bias.div_(shrink**2)
 
 
 def load_trunk(model: CPN, path: Path) -> None:
@@ -344,7 +356,9 @@ def train_cpn(
     joints, peaks = find(best, checked, device)
     path = run / f"cpn_{size}.pth.tar"
     epoch = config.samples // len(train)
-    write_checkpoint(path, best, size, epoch, fit_calibration(peaks, torso_errors(joints, checked)))
+    calibration = fit_calibration(peaks, torso_errors(joints, checked))
+    fit_to_larger(best, shrink)
+    write_checkpoint(path, best, size, epoch, calibration)
     return path
 
 

@@ -33,12 +33,14 @@ def originals(videos: Path, folder: Path) -> list[Path]:
     """Short cuts of all clips, in all containers that take them."""
     made: list[Path] = []
     for clip in sorted(videos.glob("*.mp4")):
-        for container in FORMATS:
-            path = folder / f"{clip.stem}.{container.replace('mpegts', 'ts')}"
+        for suffix in FORMATS:
+            path = folder / f"{clip.stem}.{suffix}"
             try:
-                made.append(cut_clip(clip, path, SECONDS, container))
+                made.append(cut_clip(clip, path, SECONDS))
             except ValueError:  # VP9 in an AVI, say
                 path.unlink(missing_ok=True)
+        if not any(path.suffix == ".mp4" for path in made):
+            raise InputError(f"{clip}: cannot be cut; is it a video?")
     if not made:
         raise InputError(f"--videos {videos}: holds no .mp4 file")
     return made
@@ -84,7 +86,7 @@ def fuzz(
         File for the figures.
     """
     import mediapipe  # noqa: F401 - loaded here once, not in every process
-    import posefix.pipeline.live  # noqa: F401
+    import posefix.pipeline.live
     import posefix.pipeline.run  # noqa: F401
 
     tally: Counter[str] = Counter()

@@ -14,24 +14,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.error import FFmpegError
 
 HEADER = 4096  # bytes
-FORMATS = ("mp4", "mkv", "avi", "mpegts", "mov")
+FORMATS = {"mp4": "mp4", "mkv": "matroska", "avi": "avi", "ts": "mpegts", "mov": "mov"}  # by suffix
 
 Mutation = Callable[[bytearray, random.Random], bytearray]
 
 
-def cut_clip(clip: Path, out: Path, seconds: float, container: str = "mp4") -> Path:
-    """The first seconds of a clip, its packets copied into another container."""
-    with av.open(str(clip)) as source, av.open(str(out), "w", format=container) as target:
+def cut_clip(clip: Path, out: Path, seconds: float) -> Path:
+    """The first seconds of a clip, its packets copied into the container that the name asks for.
+
+    Raises ValueError where that cannot hold them.
+    """
+    form = FORMATS[out.suffix[1:]]
+    with av.open(str(clip)) as source, av.open(str(out), "w", format=form) as target:
         stream = source.streams.video[0]
         copy = target.add_stream_from_template(stream)
+        parted = form == "avi" and stream.codec_context.name == "h264"  # by start codes, not by lengths
+        change = BitStreamFilterContext("h264_mp4toannexb", stream) if parted else None
         for packet in source.demux(stream):
             if packet.dts is None or float(packet.dts * stream.time_base) > seconds:
                 break
-            packet.stream = copy
-            target.mux_one(packet)
+            for part in change.filter(packet) if change else [packet]:
+                part.stream = copy
+                target.mux_one(part)
     return out
 
 
@@ -112,7 +120,7 @@ def run_apart(words: list[str], folder: Path, limit_s: float, limit_mb: float, f
                 from pytest import MonkeyPatch
 
                 fakes.install_fakes(MonkeyPatch())
-            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+            sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
             code = cli.call(words)
             sys.stdout.flush()
             sys.stderr.flush()

@@ -23,7 +23,13 @@ def command(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("memory", "--video"), ("speed", "--video"), ("real_video", "--videos"), ("small_people", "--videos")],
+    [
+        ("memory", "--video"),
+        ("speed", "--video"),
+        ("real_video", "--videos"),
+        ("small_people", "--videos"),
+        ("webcam", "--video"),
+    ],
 )
 def test_a_bad_input_is_one_line_and_exit_code_2(tmp_path, name, option):
     words = [sys.executable, str(FOLDER / f"{name}.py"), option, str(tmp_path / "gone.mp4")]

@@ -1,6 +1,6 @@
 """A camera with its skeletons as it happens, in a window; the keys are shown in it.
 
-    python -m posefix.demos.webcam [--source 0 | URL | FILE] [--serve [HOST:PORT]] [OPTIONS]
+    python demos/webcam.py [--source 0 | URL | FILE] [--serve [HOST:PORT]] [OPTIONS]
 
 The same as `posefix webcam`, which this calls; the live program itself is in `pipeline/live/`.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ..pipeline.cli import call
+from posefix.pipeline.cli import call
 
 
 def main(words: Sequence[str] | None = None) -> int:

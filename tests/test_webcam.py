@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 from posefix.pipeline.channels import Stopped
@@ -203,6 +204,19 @@ def test_a_silent_camera_is_said_to_be(monkeypatch):
     assert camera.trouble.startswith("camera 7: no picture for ")
     until(lambda: newest.take(1) and camera.trouble is None)
     camera.stop()
+
+
+def test_streams_are_opened_for_pictures_at_once(monkeypatch):
+    asked = []
+
+    class Closed:
+        isOpened = release = lambda self: False
+
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *words: asked.append(words[2]) or Closed())
+    with pytest.raises(InputError, match="does not open"):
+        camera_module.open_pictures(Source("stream", "rtsp://x/y", "y"))
+    limits = dict(zip(asked[0][::2], asked[0][1::2], strict=True))
+    assert limits[cv2.CAP_PROP_N_THREADS] == 1 and limits[cv2.CAP_PROP_READ_TIMEOUT_MSEC] == 3000
 
 
 def test_a_camera_without_a_picture_is_an_error_at_once():

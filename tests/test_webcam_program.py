@@ -322,7 +322,8 @@ def test_only_this_machine_s_own_pages_may_ask(serving):
     key = f"{server.url}key?key=r"
     refused = (
         {"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"},
-        {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"},
+        {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"},
+        {"Sec_Fetch_Site": "same-site"},
     )  # fmt: skip
     for headers in refused:
         status, words = get(key, "POST", **headers)

@@ -209,12 +209,13 @@ def test_the_window_shows_both_panels_and_hears_the_keys(clip, start, display, t
 def test_a_closed_window_is_quit(monkeypatch):
     from posefix.pipeline.live import window
 
-    codes, visible = [ord("m"), 65363, 9, -1], [1.0]
+    codes, visible = [], [1.0]
     for name in ("namedWindow", "imshow", "resizeWindow", "destroyWindow"):
         monkeypatch.setattr(window.cv2, name, lambda *_: None)
     monkeypatch.setattr(window.cv2, "pollKey", lambda: codes.pop(0) if codes else -1)
     monkeypatch.setattr(window.cv2, "getWindowProperty", lambda *_: visible[0])
     with window.Window() as shown:
+        codes += [ord("m"), 65363, 9]
         assert shown.pressed() == ["m", "right"]
         visible[0] = 0.0
         assert shown.pressed() == ["q"]

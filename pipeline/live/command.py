@@ -142,13 +142,13 @@ def run_live(source: str, settings: Settings, *, serve: str | None, folder: Path
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt().listening())
         camera = Camera(wanted)
+        window = stack.enter_context(Window()) if address is None else None
         networks = stack.enter_context(load_networks(settings, device))
         engine = Engine(camera, networks, settings, controls, folder=folder, device=device)
-        if address is None:
-            window = stack.enter_context(Window())
+        if window is not None:
             with engine:
                 show_in_window(engine, window, interrupt)
-        else:
+        elif address is not None:
             with Server(engine, address) as server, engine:
                 if not quiet:
                     print_out(f"open {server.url} in a browser; Ctrl-C ends it")

@@ -208,7 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _allowed(self) -> bool:
         """Whether the request may be answered; where not, says so."""
         site = self.headers.get("Sec-Fetch-Site", "none")
-        foreign = site not in ("none", "same-origin") and self.headers.get("Sec-Fetch-Mode") != "navigate"
+        follows_link = self.command == "GET" and self.headers.get("Sec-Fetch-Mode") == "navigate"
+        foreign = site not in ("none", "same-origin") and not follows_link
         origin = self.headers.get("Origin")
         foreign |= origin is not None and urlsplit(origin).netloc != self.headers.get("Host")
         if self.token is None:

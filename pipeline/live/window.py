@@ -10,6 +10,7 @@ import time
 import cv2
 
 from ...skeleton.errors import DeviceError
+from ..capture import Image
 from ..interrupt import Interrupt
 from .engine import Engine
 from .picture import waiting_picture
@@ -17,6 +18,7 @@ from .picture import waiting_picture
 TITLE = "posefix"
 PATIENCE_S = 0.01  # keys are looked at so often
 _PROBE_S = 20.0
+_ROUNDS = 10
 
 # cv2.waitKeyEx: arrows as X11, Windows and macOS number them
 _ARROWS = {65361: "left", 65363: "right", 0x250000: "left", 0x270000: "right", 63234: "left", 63235: "right"}
@@ -64,8 +66,11 @@ class Window:
                 f"{message}; pip install opencv-contrib-python==4.11.0.86, or {_ADVICE}"
             ) from None
         self.show(waiting_picture("starting"))
+        for _ in range(_ROUNDS):  # what follows takes seconds, in which nobody could draw it
+            cv2.pollKey()
+            time.sleep(PATIENCE_S)
 
-    def show(self, image) -> None:
+    def show(self, image: Image) -> None:
         """Shows a picture, (H, W, 3) uint8 BGR; the first of its size sets the window's."""
         cv2.imshow(self._title, image)
         height, width = image.shape[:2]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from posefix.pipeline.smoothing import LIVE, LOOK_AHEAD_S, LOOK_BACK_S, MAX_ROWS, OneEuro, Smoother
 from posefix.skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
+from posefix.training.mocap import load_mocap
 
 FPS = 30.0
 KNEE, ANKLE, WRIST = 2, 3, 16
@@ -170,6 +173,29 @@ def test_a_fast_kick_is_not_clipped(how, fps, amplitude, speed):
     assert amplitude * np.ptp(was) < np.ptp(now) < 1.02 * np.ptp(was)
     assert np.abs(np.diff(now)).max() > speed * np.abs(np.diff(was)).max()
     assert abs(int(now.argmax()) - int(was.argmax())) <= 1
+
+
+@pytest.mark.parametrize(("how", "amplitude", "speed"), [("light", 0.95, 0.9), ("strong", 0.9, 0.8)])
+def test_the_fastest_of_real_motion_stays(shared_dir, how, amplitude, speed):
+    """Kicks, throws and hops of `val` people: wrists and ankles, wherever they move faster than 4 m/s."""
+    sequences = load_mocap(shared_dir / "data" / "mocap17_hdm05.npz").split("val")
+    extents, speeds = [], []
+    for sequence in (s for s in sequences if re.search("kick|throw", s.action)):
+        poses = sequence.relative.astype(np.float64)
+        out = smooth(poses, how)
+        for joint in (ANKLE, 6, 13, WRIST):
+            was, now = (np.linalg.norm(np.gradient(p[:, joint], axis=0), axis=1) * FPS for p in (poses, out))
+            for k in np.flatnonzero(was > 4):
+                part = slice(max(0, k - 8), k + 9)
+                far = [
+                    np.linalg.norm(p[part, None, joint] - p[None, part, joint], axis=2).max()
+                    for p in (poses, out)
+                ]
+                extents.append(far[1] / far[0])
+                speeds.append(now[part].max() / was[part].max())
+    assert len(extents) >= 30
+    assert np.percentile(extents, 5) > amplitude
+    assert np.mean(speeds) > speed
 
 
 @pytest.mark.parametrize(("how", "left"), [("light", 0.12), ("strong", 0.05)])

@@ -112,7 +112,7 @@ def test_a_slow_reader_of_a_camera_sees_what_is_now():
         ages.append(time.monotonic() - shot.taken_s)
     camera.stop()
     assert np.diff(levels).min() >= 3  # those between were dropped
-    assert np.median(ages) < 0.02
+    assert np.median(ages) < 0.08  # a queue: 0.15
     assert newest.dropped >= 30
     until(lambda: pictures.closed)
 
@@ -129,7 +129,7 @@ def test_a_file_plays_in_real_time():
     assert [s.frame.index for s in shots] == [0, 1, 2, 3]
     np.testing.assert_allclose(np.diff([s.taken_s for s in shots]), np.diff(times), atol=1e-6)
     assert time.monotonic() - began >= 0.4
-    assert min(late) >= 0 and np.median(late) < 0.05
+    assert min(late) >= 0 and np.median(late) < 0.2
 
 
 def test_frames_of_a_file_that_come_too_late_are_dropped():

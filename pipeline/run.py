@@ -30,6 +30,7 @@ from . import resume
 from .advice import Advisor
 from .channels import Channel, Stages, Stopwatch
 from .interrupt import Interrupt
+from .journal import Journal
 from .outputs import OutputPaths, Outputs
 from .people import Detected, RowMaker, Timed, Trim, row_maker
 from .placing import Stage
@@ -186,17 +187,10 @@ def run_frames(
             stack.callback(journal.close)
             detector = resume.KnownDetector(detector, journal)
             estimator = resume.KnownEstimator(estimator, journal)
-
-        def note_piece(number: int, crc: int) -> None:
-            # What is drawn after an interruption or an error may have been decided too early.
-            if journal is not None and interrupt.signal is None and not stages.errors:
-                journal.add_piece(number, crc)
-
-        pieces = journal.pieces if journal is not None and journal.old else None
-        raw = settings.smooth != "off"
-        outputs = stack.enter_context(
-            Outputs(paths, settings.render, reader.info.fps, pieces, note_piece, raw)
+        outputs = open_outputs(
+            paths, settings, reader.info, journal, lambda: interrupt.signal is None and not stages.errors
         )
+        stack.enter_context(outputs)
         summary = RunSummary(reader.info.name, paths, wanted=parse_person(settings.person))
         clock = Stopwatch()
         if watcher is not None:
@@ -226,6 +220,36 @@ def run_frames(
         if journal is not None and summary.signal is None:
             journal.remove()
     return summary
+
+
+def open_outputs(
+    paths: OutputPaths,
+    settings: Settings,
+    info: SourceInfo,
+    journal: Journal | None,
+    sound: Callable[[], bool],
+) -> Outputs:
+    """The files of a run.
+
+    Args:
+        sound: whether neither an interruption nor an error has come: what is drawn after one may have been decided too
+            early, and the journal is not told of it.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+
+    def note_piece(number: int, crc: int) -> None:
+        if journal is not None and sound():
+            journal.add_piece(number, crc)
+
+    pieces = journal.pieces if journal is not None and journal.old else None
+    try:
+        return Outputs(paths, settings.render, info.fps, pieces, note_piece, settings.smooth != "off")
+    except BaseException:
+        if journal is not None and not journal.old:
+            journal.remove()
+        raise
 
 
 @dataclass
@@ -310,7 +334,8 @@ class _Clip:
         self._write_rows(trim.finish() if trim else [])
 
     def _smooth(self, finished: Iterable[Timed]) -> Iterator[Timed]:
-        smoother = Smoother(self.settings.smooth, pictures=self.settings.render)
+        film = self.reader.info.kind != "images"  # those may have nothing to do with each other
+        smoother = Smoother(self.settings.smooth, pictures=self.settings.render, film=film)
         for item in finished:
             with self.clock("smooth"):
                 done = smoother.push(item)

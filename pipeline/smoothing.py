@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..skeleton import Person, Pose3D
+from .shots import MAX_GAP_S, Sample, Shots
 
 if TYPE_CHECKING:
     from .people import Timed
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 SmoothName = Literal["off", "light", "strong"]
 SMOOTH: tuple[str, ...] = ("off", "light", "strong")
-
-MAX_GAP_S = 0.25
-"""No filter joins frames that lie further apart in time."""
 
 
 class OneEuroPreset(NamedTuple):
@@ -123,8 +121,6 @@ _ROUNDS = 3  # of weighing outliers down
 _OUTLIER = 4.0  # times the median residual
 _MIN_RESIDUAL_M = 0.01  # what is nearer than a few of these is no outlier
 _RIDGE = 0.01  # keeps fits of few frames tame
-#: A pose has jumped when half of its joints moved by more: metres, and in the picture by this share of its size.
-_CUT, _CUT_PER_S = np.array([0.15, 0.25]), 3.0
 
 
 @dataclass(slots=True)
@@ -142,40 +138,24 @@ class _Held:
         return round(self.item[1].time_s, 6)
 
 
-@dataclass(slots=True)
-class _Sample:
-    """One person in one row."""
-
-    number: int
-    time_s: float
-    person: Person
-    joints: Array  # (17, 3) metres
-    joined: bool | None = None  # to the sample before; None: not known yet
-
-    @property
-    def points(self) -> Array:
-        """(17, 2) pixels"""
-        pose = self.person.pose2d
-        return np.full((len(self.joints), 2), np.nan) if pose is None else pose.keypoints.astype(np.float64)
-
-
 class Smoother:
     """Smooths the 3D of rows as they come; each is given back once all that it depends on is there.
 
     Everybody is smoothed by themselves, in runs that end where there is no 3D, where frames lie more than MAX_GAP_S
-    apart, where the size of the pictures changes, and where the whole pose jumps and does not come back, as between
-    two shots. What a row becomes depends on rows within LOOK_BACK_S and LOOK_AHEAD_S only, so neither how they come
-    nor where the first one lies changes it.
+    apart, where the size of the pictures changes, and where the whole pose jumps, as between two shots (`Shots`). What
+    a row becomes depends on rows within LOOK_BACK_S and LOOK_AHEAD_S only, so neither how they come nor where the
+    first one lies changes it.
 
     Args:
         how: "off", "light" or "strong".
         pictures: whether those given back with the rows are needed; without, memory is spared.
+        film: the pictures are those of a film; False: they may have nothing to do with each other.
     """
 
-    def __init__(self, how: str, pictures: bool = True) -> None:
-        self._kernel, self._pictures = KERNELS[how], pictures
+    def __init__(self, how: str, pictures: bool = True, film: bool = True) -> None:
+        self._kernel, self._pictures, self._shots = KERNELS[how], pictures, Shots(film)
         self._held: deque[_Held] = deque()
-        self._samples: dict[int, list[_Sample]] = {}
+        self._samples: dict[int, list[Sample]] = {}
         self._shape: tuple[int, ...] | None = None
 
     def push(self, item: Timed) -> list[Timed]:
@@ -200,7 +180,7 @@ class Smoother:
             if person.pose3d is not None:
                 joints = person.pose3d.joints.astype(np.float64)
                 self._samples.setdefault(person.id, []).append(
-                    _Sample(held.number, held.time_s, person, joints)
+                    Sample(held.number, held.time_s, person, joints)
                 )
         while self._decided(self._held[0]):
             done.append(self._release(self._kernel))
@@ -249,7 +229,7 @@ class Smoother:
         smooth = smooth_at(times, joints, std, at, wide_s, kernel)
         return replace(person, pose3d=Pose3D(smooth, person.pose3d.std), raw3d=person.pose3d)
 
-    def _window(self, samples: list[_Sample], held: _Held, wide_s: float) -> tuple[list[_Sample], int]:
+    def _window(self, samples: list[Sample], held: _Held, wide_s: float) -> tuple[list[Sample], int]:
         """Those of a person's samples that are in a row's window and in one run with it, and which of them it is."""
 
         def near(k: int) -> bool:
@@ -258,47 +238,12 @@ class Smoother:
 
         at = next(k for k, sample in enumerate(samples) if sample.number == held.number)
         first = last = at
-        while first > 0 and near(first - 1) and _joined(samples, first):
+        while first > 0 and near(first - 1):
             first -= 1
-        while last + 1 < len(samples) and near(last + 1) and _joined(samples, last + 1):
+        while last + 1 < len(samples) and near(last + 1):
             last += 1
-        return samples[first : last + 1], at - first
-
-
-def _joined(samples: list[_Sample], k: int) -> bool:
-    """Whether the k-th sample goes on from the one before."""
-    now = samples[k]
-    if now.joined is None:
-        now.joined = _follows(samples, k) and not _is_cut(samples, k)
-    return now.joined
-
-
-def _follows(samples: list[_Sample], k: int) -> bool:
-    """Whether there is a sample before the k-th, of the row before, and not long before."""
-    if not 0 < k < len(samples):
-        return False
-    before, now = samples[k - 1], samples[k]
-    return now.number == before.number + 1 and 0 < now.time_s - before.time_s <= MAX_GAP_S
-
-
-def _is_cut(samples: list[_Sample], k: int) -> bool:
-    """Whether the k-th sample and the one after it have jumped away from both before; one bad frame comes back."""
-    before = [k - 1, k - 2] if _follows(samples, k - 1) else [k - 1]
-    after = [k, k + 1] if _follows(samples, k + 1) else [k]
-    return all(_jumped(samples[a], samples[b]) for a in before for b in after)
-
-
-def _jumped(a: _Sample, b: _Sample) -> bool:
-    """Whether most of the body lies elsewhere, in 3D or in the picture."""
-    moved = np.linalg.norm(a.joints - b.joints, axis=1)[1:]
-    ends = np.stack([a.points, b.points])
-    shift = np.linalg.norm(ends[0] - ends[1], axis=1)
-    both = np.isfinite(shift)
-    if not both.any() or not np.isfinite(moved).any():
-        return True
-    size = max(float(np.ptp(ends[:, both], axis=1).max()), 1e-6)
-    jump = np.array([np.median(moved[np.isfinite(moved)]), np.median(shift[both]) / size])
-    return bool((jump > _CUT + _CUT_PER_S * (b.time_s - a.time_s)).any())
+        begin, end = self._shots.run(samples, at, first, last)
+        return samples[begin : end + 1], at - begin
 
 
 def smooth_at(times: Array, joints: Array, std: Array, at: int, wide_s: float, kernel: Kernel) -> Array:

@@ -296,6 +296,27 @@ def test_one_frame_of_a_wrong_pose_is_no_other_shot(how):
     assert np.linalg.norm(smooth(poses, how) - still(40), axis=2).max() < 0.01
 
 
+@pytest.mark.parametrize("film", [True, False])
+@pytest.mark.parametrize("how", HOW)
+def test_pictures_that_are_no_film_are_left_alone(how, film):
+    rng = np.random.default_rng(10)
+    poses = rng.normal(0, 0.25, (40, 17, 3))  # in the same place of the picture
+    smoother, rows, out = Smoother(how, film=film), rows_of(poses), []
+    for row in rows:
+        out += smoother.push(row)
+    assert np.array_equal(joints_of(out + smoother.finish()), joints_of(rows))
+
+
+def test_pictures_must_be_more_alike_than_those_of_a_film():
+    poses = still(40)
+    poses[:, :, 0] += 0.18 * (np.arange(40) % 2)[:, None]  # for a film, 5 m/s to and fro
+    rows = rows_of(poses)
+    film, pictures = Smoother("light"), Smoother("light", film=False)
+    out = [[r for row in rows for r in s.push(row)] + s.finish() for s in (film, pictures)]
+    assert np.abs(joints_of(out[0]) - poses).max() > 0.02
+    assert np.array_equal(joints_of(out[1]), joints_of(rows))
+
+
 def test_somebody_doubtful_counts_for_less():
     poses, std = still(21), np.full((21, 17), 0.05)
     poses[10, WRIST] += (0.03, 0, 0)

@@ -22,7 +22,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from command import run, write_json
-from mutate import FORMATS, MUTATIONS, Outcome, cut_clip, problems, run_apart
+from mutate import (  # pyright: ignore[reportMissingImports]
+    FORMATS,
+    MUTATIONS,
+    Outcome,
+    cut_clip,
+    problems,
+    run_apart,
+)
 from posefix.skeleton.errors import InputError
 
 SECONDS = 1.2  # of each clip

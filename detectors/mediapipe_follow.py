@@ -143,6 +143,6 @@ class Follower:
 
 
 def _landmarks(serialised: bytes) -> Any:
-    from mediapipe.framework.formats.landmark_pb2 import NormalizedLandmarkList
+    from mediapipe.framework.formats import landmark_pb2
 
-    return NormalizedLandmarkList.FromString(serialised)
+    return landmark_pb2.NormalizedLandmarkList.FromString(serialised)  # type: ignore[attr-defined]

@@ -35,7 +35,7 @@ def cut_clip(clip: Path, out: Path, seconds: float) -> Path:
         parted = form == "avi" and stream.codec_context.name == "h264"  # by start codes, not by lengths
         change = BitStreamFilterContext("h264_mp4toannexb", stream) if parted else None
         for packet in source.demux(stream):
-            if packet.dts is None or float(packet.dts * stream.time_base) > seconds:
+            if packet.dts is None or packet.dts * float(stream.time_base or 0) > seconds:
                 break
             for part in change.filter(packet) if change else [packet]:
                 part.stream = copy

@@ -110,6 +110,7 @@ class VideoSink:
         copy = av.Packet(b"".join(b"\0\0\0\1" + unit for unit in _units(bytes(packet))))
         copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
         copy.is_keyframe = packet.is_keyframe
+        assert self._stream is not None
         copy.stream = self._stream
         return copy
 

@@ -55,14 +55,17 @@ def poses_of(
         rows = default_rows(settings, reader.info)
         trim = Trim() if rows.trim else None
         timed = rows.make(detected, None if settings.start else 0)
-        for row in _smoothed(timed, settings, estimator):
+        film = reader.info.kind != "images"
+        for row in _smoothed(timed, settings, estimator, film):
             yield from trim.push(row) if trim else [row]
         yield from trim.finish() if trim else []
 
 
-def _smoothed(timed: Iterator[Timed], settings: Settings, estimator: Estimator) -> Iterator[FramePoses]:
+def _smoothed(
+    timed: Iterator[Timed], settings: Settings, estimator: Estimator, film: bool
+) -> Iterator[FramePoses]:
     """The rows with their 3D, smoothed as the settings say."""
-    smoother = Smoother(settings.smooth, pictures=False)
+    smoother = Smoother(settings.smooth, pictures=False, film=film)
     for batch in in_batches(timed, settings.batch_size):
         for item in add_3d(batch, estimator):
             yield from (row for _, row in smoother.push(item))

@@ -143,9 +143,9 @@ def limbs(poses: Sequence[Pose3D]) -> np.ndarray:
 
 def as_poses(world: np.ndarray) -> list[Pose3D]:
     """MediaPipe's own 3D (n, 33, 3), of which the limbs count, as poses without uncertainty."""
-    joints = np.full((len(world), len(H36M17.joints), 3), np.nan)
+    joints = np.full((len(world), len(H36M17.joints), 3), np.nan, np.float32)
     joints[:, LIMBS] = world[:, LIMBS_BLAZE]
-    return [Pose3D(pose, np.full(len(pose), np.nan)) for pose in joints]
+    return [Pose3D(pose, np.full(len(pose), np.nan, np.float32)) for pose in joints]
 
 
 def acceleration(joints: np.ndarray, frames: np.ndarray, fps: float) -> float:

@@ -48,7 +48,7 @@ def _of_files(how: str) -> Filter:
     def smooth(times: np.ndarray, poses: np.ndarray, std: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         smoother, out = Smoother(how), []
         for k, time_s in enumerate(times):
-            person = Person(0, "detected", Pose2D(pixels[k], np.ones(17)), Pose3D(poses[k], std[k]))
+            person = Person(0, "detected", Pose2D(pixels[k], np.ones(17, np.float32)), Pose3D(poses[k], std[k]))
             out += smoother.push((None, FramePoses(k, float(time_s), (person,))))
         people = [row.people[0] for _, row in out + smoother.finish()]
         return np.stack([p.pose3d.joints for p in people if p.pose3d is not None])
@@ -83,7 +83,7 @@ def estimated(exact: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]
     pixels, estimator = simulate_detector(np.concatenate(exact)), PoseEstimator.load("cpu")
     found: list[Pose3D | None] = []
     for k in track(range(0, len(pixels), 64), "poses", console=Console(stderr=True), transient=True):
-        some = [Pose2D(p, np.ones(17)) for p in pixels[k : k + 64]]
+        some = [Pose2D(p, np.ones(17, np.float32)) for p in pixels[k : k + 64]]
         found += estimator(some, [(k + i, 0) for i in range(len(some))])
     estimator.close()
     joints = np.stack([pose.joints for pose in found if pose is not None]).astype(np.float64)

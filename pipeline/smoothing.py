@@ -227,7 +227,9 @@ class Smoother:
         poses = [s.person.pose3d for s in window]
         std = np.stack([pose.std for pose in poses if pose is not None]).astype(np.float64)
         smooth = smooth_at(times, joints, std, at, wide_s, kernel)
-        return replace(person, pose3d=Pose3D(smooth, person.pose3d.std), raw3d=person.pose3d)
+        return replace(
+            person, pose3d=Pose3D(smooth.astype(np.float32), person.pose3d.std), raw3d=person.pose3d
+        )
 
     def _window(self, samples: list[Sample], held: _Held, wide_s: float) -> tuple[list[Sample], int]:
         """Those of a person's samples that are in a row's window and in one run with it, and which of them it is."""
@@ -264,7 +266,7 @@ def smooth_at(times: Array, joints: Array, std: Array, at: int, wide_s: float, k
         a break.
     """
     dt = times - times[at]
-    seen = _unbroken(np.isfinite(joints).all(axis=2), at)
+    seen = _unbroken(np.asarray(np.isfinite(joints).all(axis=2)), at)
     known = np.where(np.isfinite(std) & (std > 0), std, np.nan)
     weights = np.where(seen, np.nan_to_num(1.0 / known, nan=1.0), 0.0)
     values = np.where(seen[..., None], joints, 0.0)

@@ -9,6 +9,7 @@ import threading
 from typing import ClassVar
 
 import av
+import cv2
 import numpy as np
 import pytest
 from fakes import FakeDetector, FakeEstimator, install_detector, install_fakes, write_clip
@@ -120,6 +121,15 @@ def test_the_3d_is_smoothed_and_the_raw_kept(tmp_path, clip, estimator):
     assert light["clip_2d.csv"] == strong["clip_2d.csv"] == off["clip_2d.csv"]
     assert len({light["clip_3d.csv"], strong["clip_3d.csv"], off["clip_3d.csv"]}) == 3
     assert tables("light") == light == tables("light", batch_size=1)
+
+
+@pytest.mark.parametrize(("levels", "changed"), [([100, 240, 40] * 5, False), ([100] * 15, True)])
+def test_a_folder_of_images_is_smoothed_where_it_looks_like_a_clip(tmp_path, estimator, levels, changed):
+    for k, level in enumerate(levels):
+        cv2.imwrite(str(tmp_path / f"{k:03d}.png"), np.full((48, 64, 3), level, np.uint8))
+    run_video(str(tmp_path), settings(tmp_path, render=False))
+    tables = [path.read_bytes() for path in (tmp_path / "out").glob("*_3d*.csv")]
+    assert len(tables) == 2 and (tables[0] != tables[1]) == changed
 
 
 def test_csvs_with_the_shipped_networks_depend_on_seed_and_height_alone(tmp_path, clip, monkeypatch):

@@ -59,3 +59,16 @@ def test_neighbours_keep_their_own():
 def test_nobody_before_or_now_changes_nothing():
     assert widened([[10, 20, 50, 100]], []) == [[10, 20, 50, 100]]
     assert widened(np.zeros((0, 4)), [person(5, 30, 40, 120)]) == []
+
+
+def test_what_is_remembered_can_be_kept_and_given_to_another():
+    first, other, fresh = BoxMemory(), BoxMemory(), BoxMemory()
+    other.from_bytes(first.to_bytes())
+    boxes = np.array([[10, 20, 50, 100]], np.float32)
+    assert other.widen(boxes, frame(0.1)).tolist() == boxes.tolist()  # nothing
+    first.remember([person(5, 30, 40, 120), person(60, 0, 90, 90)], frame(0.0))
+    other.from_bytes(first.to_bytes())
+    assert other.to_bytes() == first.to_bytes()
+    assert other.widen(boxes, frame(0.1)).tolist() == [[5, 20, 50, 120]]
+    assert other.widen(boxes, frame(0.1, (300, 200))).tolist() == boxes.tolist()  # another picture
+    assert fresh.widen(boxes, frame(0.1)).tolist() == boxes.tolist()

@@ -112,6 +112,8 @@ class Follower:
         self._filter.start_run()
         for serialised in points:
             self._move(_landmarks(serialised))
+        # It opens its model, and chatters, now and not later; it remembers nothing.
+        self._network.process({"image": blank, "region": self._region})
 
     def _keep(self, _: str, packet: Any) -> None:
         from mediapipe.python import packet_getter

@@ -73,7 +73,8 @@ def describe(summary: RunSummary, verbose: bool = False) -> str:
     s = summary
     if s.finished_before:
         return f"{s.name}: finished already; nothing to resume"
-    counts = [f"{s.read} frames read", f"{s.detected} detected"]
+    before = f" ({s.known} known from before)" if s.known else ""
+    counts = [f"{s.read} frames read{before}", f"{s.detected} detected"]
     counts += [f"{n} {word}" for n, word in ((s.interpolated, "interpolated"), (s.missing, "missing")) if n]
     counts += [f"{s.corrupt} damaged and skipped"] if s.corrupt else []
     if len(s.people) > 1:

@@ -191,7 +191,8 @@ def run_frames(
             paths, settings, reader.info, journal, lambda: interrupt.signal is None and not stages.errors
         )
         stack.enter_context(outputs)
-        summary = RunSummary(reader.info.name, paths, wanted=parse_person(settings.person))
+        known = journal.frames if journal is not None else 0
+        summary = RunSummary(reader.info.name, paths, wanted=parse_person(settings.person), known=known)
         clock = Stopwatch()
         if watcher is not None:
             watcher.begin(reader.info, expected_frames(reader.info, settings))

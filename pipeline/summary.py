@@ -28,6 +28,7 @@ class RunSummary:
         error: what ended the run early, None when nothing did.
         warnings: what the user should know and can mend, see `advice`.
         finished_before: there was nothing to resume, an earlier run had come to its end.
+        known: frames that the run that was resumed had searched for people.
     """
 
     name: str
@@ -46,6 +47,7 @@ class RunSummary:
     ended_early: str | None = None
     error: str | None = None
     finished_before: bool = False
+    known: int = 0
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -43,7 +43,7 @@ _BEGIN_ANEW = "or begin anew with --overwrite instead of --resume"
 def fingerprint(source: Source) -> str | None:
     """Text that differs for other clips: of sizes, and of bytes from all parts of the files, not of all bytes.
 
-    None where there are no files: cameras and streams cannot be read again.
+    None where there are no files: cameras, streams and pipes cannot be read again.
 
     Raises:
         InputError: a file cannot be read.
@@ -51,6 +51,8 @@ def fingerprint(source: Source) -> str | None:
     if source.kind not in ("video", "images"):
         return None
     paths = source.spec if isinstance(source.spec, tuple) else (str(source.spec),)
+    if not all(Path(path).is_file() for path in paths):
+        return None  # /dev/video0, or a pipe
     blocks, size = (_BLOCKS, _BLOCK) if len(paths) == 1 else (1, _BLOCK_OF_MANY)
     found = hashlib.blake2b(digest_size=16)
     for path in paths:

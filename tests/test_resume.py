@@ -312,6 +312,24 @@ def test_cameras_cannot_be_resumed(tmp_path, stopped):
     with pytest.raises(InputError, match="a camera or stream cannot be read again; leave out --resume"):
         resume.is_finished(OutputPaths.of("camera0", tmp_path), settings(tmp_path, resume=True), None)
     assert resume.fingerprint(Source("camera", 0, "camera0")) is None
+    assert resume.fingerprint(Source("video", os.devnull, "null")) is None
+
+
+def test_a_clip_is_known_by_its_bytes(tmp_path):
+    """Not by its name or date; and a byte changed anywhere in a file of usual blocks is noticed."""
+    first, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    data = bytearray(random.Random(1).randbytes(300_000))
+    first.write_bytes(data)
+    other.write_bytes(data)
+    of = {path: resume.fingerprint(Source("video", str(path), "x")) for path in (first, other)}
+    assert of[first] == of[other] is not None
+    for at in (0, 150_000, 299_999):
+        changed = data.copy()
+        changed[at] ^= 1
+        other.write_bytes(changed)
+        assert resume.fingerprint(Source("video", str(other), "x")) != of[first]
+    other.write_bytes(data + b"x")
+    assert resume.fingerprint(Source("video", str(other), "x")) != of[first]
 
 
 def test_many_clips(tmp_path, monkeypatch, capsys):

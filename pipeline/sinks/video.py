@@ -17,7 +17,6 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
-from av.codec.context import Flags
 from av.container import OutputContainer
 from av.error import FFmpegError
 
@@ -38,6 +37,7 @@ _ENCODER = {
 # Closing copies the packets (no re-encoding) into a plain mp4 with its index in front, which every browser
 # plays, seeks and starts before it is loaded. FFmpeg's own hybrid_fragmented does not go with faststart.
 _WHILE_RUNNING = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+_GLOBAL_HEADER = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER; PyAV has changed its name for it
 _WHEN_DONE = {"movflags": "faststart"}
 
 Image = npt.NDArray[np.uint8]
@@ -184,7 +184,7 @@ class VideoSink:
         encoder.width, encoder.height = self._size or (0, 0)
         encoder.pix_fmt, encoder.options = "yuv420p", dict(_ENCODER)
         encoder.time_base, encoder.framerate = _TIME_BASE, self._rate
-        encoder.flags |= Flags.global_header
+        encoder.flags |= _GLOBAL_HEADER
         encoder.gop_size = self._piece
         # Without B-frames packets come in time order: each one's true duration is known when it is muxed.
         encoder.max_b_frames = 0

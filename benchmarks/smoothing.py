@@ -48,7 +48,9 @@ def _of_files(how: str) -> Filter:
     def smooth(times: np.ndarray, poses: np.ndarray, std: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         smoother, out = Smoother(how), []
         for k, time_s in enumerate(times):
-            person = Person(0, "detected", Pose2D(pixels[k], np.ones(17, np.float32)), Pose3D(poses[k], std[k]))
+            person = Person(
+                0, "detected", Pose2D(pixels[k], np.ones(17, np.float32)), Pose3D(poses[k], std[k])
+            )
             out += smoother.push((None, FramePoses(k, float(time_s), (person,))))
         people = [row.people[0] for _, row in out + smoother.finish()]
         return np.stack([p.pose3d.joints for p in people if p.pose3d is not None])

@@ -42,7 +42,10 @@ def pose(row: dict[str, str]) -> np.ndarray:
 def refine(path, tmp_path, **changes):
     """The 3D rows and the record of a run."""
     out = tmp_path / "out"
-    refine_file(path, RefineSettings(**{"output": out, "device": "cpu", "overwrite": True, "smooth": "off", **changes}))
+    refine_file(
+        path,
+        RefineSettings(**{"output": out, "device": "cpu", "overwrite": True, "smooth": "off", **changes}),
+    )
     (record,) = out.glob("*_run.json")
     (table,) = out.glob("*_3d.csv")
     return rows(table), json.loads(record.read_text())

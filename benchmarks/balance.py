@@ -10,7 +10,7 @@ import importlib.util
 import itertools
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from posefix.detectors.base import DetectorOptions, check_options, create_detect
 from posefix.detectors.doubt import with_doubt
 from posefix.pipeline.people import Detected
 from posefix.pipeline.reader import open_source
-from posefix.skeleton import Frame
+from posefix.pipeline.settings import Settings
+from posefix.pipeline.smoothing import Smoother
+from posefix.skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
 from posefix.skeleton.convert import to_h36m17
 from posefix.skeleton.errors import InputError
 from rich.console import Console
@@ -126,3 +128,16 @@ class Choice:
                     yield changed, [to_h36m17(with_doubt(pose)) for pose in poses]
         finally:
             detector.close()
+
+
+def smoothed(
+    poses: Sequence[Pose2D], found: Sequence[Pose3D], frames: np.ndarray, fps: float
+) -> list[Pose3D]:
+    """The 3D of these frames as the pipeline's default smooths it; it does not join across frames that are left out."""
+    smoother, out = Smoother(Settings.smooth), []
+    there = {
+        int(k): Person(0, "detected", two, three) for k, two, three in zip(frames, poses, found, strict=True)
+    }
+    for k in range(int(frames[-1]) + 1):
+        out += smoother.push((None, FramePoses(k, k / fps, (there[k],) if k in there else ())))
+    return [p.pose3d for _, row in out + smoother.finish() for p in row.people if p.pose3d is not None]

@@ -1,7 +1,8 @@
 """Detectors on the two calibrated clips: `real_video.py --detector ...`.
 
 On the frames in which every detector finds the person, for each: the mean distance of its 12 limb joints from the
-projected reference, pixels; P-MPJPE of the final poses over these joints, mm; the median time it takes for a frame.
+projected reference, pixels; P-MPJPE of the final poses over these joints, smoothed as by default, mm; the median
+time it takes for a frame.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from balance import CLIPS, LIMBS, Choice, Reference, read_reference
+from balance import CLIPS, LIMBS, Choice, Reference, read_reference, smoothed
 from posefix.pipeline.estimate import PoseEstimator
+from posefix.pipeline.reader import IMAGE_FPS, open_source
 from posefix.skeleton import Pose2D
 from posefix.skeleton.errors import InputError
 from posefix.skeleton.metrics import p_mpjpe
@@ -39,7 +41,9 @@ def compare_detectors(
             # There is one man in front; detectors give the largest box first.
             poses = {frame.index: poses[0] for frame, poses in people if poses}
             found[choice.label] = {k: pose for k, pose in poses.items() if k < len(truth.joints)}
-        clips.append({"clip": clip, **figures(found, truth, estimator)})
+        with open_source(videos / f"{clip}.mp4") as reader:
+            fps = reader.info.fps or IMAGE_FPS
+        clips.append({"clip": clip, **figures(found, truth, estimator, fps)})
         for label, times in spent.items():
             clips[-1]["detectors"][label]["ms_per_frame"] = 1000 * float(np.median(times))
     print_table(clips, missing)
@@ -47,7 +51,7 @@ def compare_detectors(
 
 
 def figures(
-    found: dict[str, dict[int, Pose2D]], truth: Reference, estimator: PoseEstimator
+    found: dict[str, dict[int, Pose2D]], truth: Reference, estimator: PoseEstimator, fps: float
 ) -> dict[str, Any]:
     """One clip's. found: detector -> frame -> pose. Raises InputError: no frame in which all find somebody."""
     frames = sorted(set.intersection(*(set(poses) for poses in found.values())))
@@ -57,13 +61,15 @@ def figures(
     for label, poses in found.items():
         seen = [poses[k] for k in frames]
         results = estimator(seen, [(k, 0) for k in frames])
-        joints = np.stack([np.full((17, 3), np.nan) if r is None else r.joints for r in results])[:, LIMBS]
+        there = [(k, two, three) for k, two, three in zip(frames, seen, results, strict=True) if three]
+        lifted, twos, threes = zip(*there, strict=True)
+        joints = np.stack([p.joints for p in smoothed(twos, threes, np.array(lifted), fps)])[:, LIMBS]
         whole = np.isfinite(joints).all(axis=(1, 2))
         off = np.linalg.norm(np.stack([p.keypoints for p in seen]) - truth.pixels[frames], axis=-1)
         rows[label] = {
             "frames_with_pose_percent": 100 * len(poses) / len(truth.joints),
             "error_2d_px": float(np.nanmean(off[:, LIMBS])),
-            "p_mpjpe_12_limbs_mm": p_mpjpe(joints[whole], truth.joints[frames][whole][:, LIMBS]),
+            "p_mpjpe_12_limbs_mm": p_mpjpe(joints[whole], truth.joints[list(lifted)][whole][:, LIMBS]),
         }
     return {"frames": len(truth.joints), "frames_scored": len(frames), "detectors": rows}
 

@@ -25,14 +25,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from balance import CLIPS, DEFAULT_VIDEOS, LIMBS, Choice, Reference, read_reference
+from balance import CLIPS, DEFAULT_VIDEOS, LIMBS, Choice, Reference, read_reference, smoothed
 from command import run, write_json
 from compare_detectors import compare_detectors
 from posefix.detectors.base import create_detector
 from posefix.pipeline.reader import IMAGE_FPS, open_source
 from posefix.pipeline.settings import Settings
-from posefix.pipeline.smoothing import Smoother
-from posefix.skeleton import BLAZEPOSE33, H36M17, Frame, FramePoses, Person, Pose2D, Pose3D
+from posefix.skeleton import BLAZEPOSE33, H36M17, Frame, Pose2D, Pose3D
 from posefix.skeleton.convert import to_h36m17
 from posefix.skeleton.errors import InputError, PosefixError
 from posefix.skeleton.metrics import p_mpjpe
@@ -121,19 +120,6 @@ def estimate(
     found = estimator(poses, keys)
     ms = 1000 * (time.perf_counter() - start) / len(poses)
     return limbs(smoothed(poses, found, frames, fps)), limbs(found), ms
-
-
-def smoothed(
-    poses: Sequence[Pose2D], found: Sequence[Pose3D], frames: np.ndarray, fps: float
-) -> list[Pose3D]:
-    """The 3D of these frames as the pipeline's default smooths it; it does not join across frames that are left out."""
-    smoother, out = Smoother(Settings.smooth), []
-    there = {
-        int(k): Person(0, "detected", two, three) for k, two, three in zip(frames, poses, found, strict=True)
-    }
-    for k in range(int(frames[-1]) + 1):
-        out += smoother.push((None, FramePoses(k, k / fps, (there[k],) if k in there else ())))
-    return [p.pose3d for _, row in out + smoother.finish() for p in row.people if p.pose3d is not None]
 
 
 def limbs(poses: Sequence[Pose3D]) -> np.ndarray:

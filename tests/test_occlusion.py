@@ -130,7 +130,7 @@ def test_detectors_are_compared_on_the_frames_that_all_of_them_found():
         return [Pose3D(truth.joints[k] + [0, 0, 1], np.ones(17)) for k, _ in keys]
 
     found = {"a": {k: pose(k, 3) for k in range(6)}, "b": {k: pose(k, -4) for k in (1, 2, 5)}}
-    figure = figures(found, truth, estimator)
+    figure = figures(found, truth, estimator, 30.0)
     assert figure["frames_scored"] == 3 and figure["frames"] == 6
     assert figure["detectors"]["a"]["error_2d_px"] == pytest.approx(3, abs=1e-4)
     assert figure["detectors"]["b"]["error_2d_px"] == pytest.approx(4, abs=1e-4)
@@ -139,7 +139,7 @@ def test_detectors_are_compared_on_the_frames_that_all_of_them_found():
     assert len(LIMBS) == 12
     assert mean_of([figure, figure])["b"]["error_2d_px"] == pytest.approx(4, abs=1e-4)
     with pytest.raises(InputError, match="nothing to compare"):
-        figures({"a": {0: pose(0, 0)}, "b": {1: pose(1, 0)}}, truth, estimator)
+        figures({"a": {0: pose(0, 0)}, "b": {1: pose(1, 0)}}, truth, estimator, 30.0)
 
 
 def test_tables_hold_the_figures_of_their_json():

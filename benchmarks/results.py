@@ -52,6 +52,7 @@ def commands(data: str, videos: str, models: str = "MODELS") -> dict[str, list[s
     out["occlusion"] = [*python, "benchmarks/occlusion.py", "--videos", videos, *compared]
     out["speed"] = [*python, "benchmarks/speed.py", "--video", f"{videos}/balance_cam03.mp4"]
     out["memory"] = [*python, "benchmarks/memory.py", "--video", f"{videos}/one_by_one_a.mp4"]
+    out["webcam"] = [*python, "benchmarks/webcam.py", "--video", f"{videos}/sign_walk.mp4"]
     return out
 
 
@@ -199,6 +200,19 @@ def memory_table(report: dict[str, Any]) -> str:
     return "\n".join(["| clip | peak memory, MiB |", "| --- | ---: |", *rows, ratio])
 
 
+def webcam_table(report: dict[str, Any]) -> str:
+    """Pictures a second, latency, and what either of them or memory grows by."""
+    latency, memory = report["latency_ms"], report["memory_mib"]["median"]
+    rows = [
+        f"| frames/s | {report['fps']:.1f} | at least 20 |",
+        f"| latency, median | {latency['median']:.0f} ms | at most 120 ms |",
+        f"| latency, 95 % | {latency['p95']:.0f} ms | |",
+        f"| growth of latency in {report['seconds']:.0f} s | {report['latency_growth_ms']:+.1f} ms | at most 10 ms |",
+        f"| growth of memory | {report['memory_growth_mib']:+.1f} of {memory:.0f} MiB | at most 3 % |",
+    ]
+    return "\n".join(["| | | bar |", "| --- | ---: | ---: |", *rows])
+
+
 def averaging_table(report: dict[str, Any]) -> str:
     """MPJPE on val of one drawn hypothesis and of means of five, by the spread of the drawn starts."""
     spreads = report["spreads"]
@@ -247,6 +261,7 @@ def uncertainty_table(report: dict[str, Any]) -> str:
 TABLES = {
     "averaging": averaging_table,
     "protocol": protocol_table, "real_video": video_table, "speed": speed_table, "memory": memory_table,
+    "webcam": webcam_table,
     "uncertainty": uncertainty_table, "detectors": detectors_table, "occlusion": occlusion_table,
 }  # fmt: skip
 

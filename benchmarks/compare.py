@@ -25,7 +25,8 @@ from typing import Any, Literal
 import cyclopts
 import numpy as np
 from command import write_json
-from posefix.pipeline.settings import DeviceName, resolve_device
+from posefix.pipeline.settings import DeviceName
+from posefix.skeleton.devices import resolve_device
 from posefix.skeleton.errors import InputError, PosefixError
 from posefix.training.evaluate import IN_DOMAIN, evaluate, prepare, take_rows
 from posefix.training.evaluate_system import measure_speed

@@ -32,8 +32,9 @@ from posefix.detectors import DetectorOptions, create_detector
 from posefix.detectors.cpn.checkpoint import load_into, read_checkpoint
 from posefix.detectors.cpn.network import CPN, SIZES
 from posefix.pipeline.reader import open_source
-from posefix.pipeline.settings import DeviceName, resolve_device
+from posefix.pipeline.settings import DeviceName
 from posefix.skeleton import COCO17, Frame, Pose2D
+from posefix.skeleton.devices import resolve_device
 from posefix.skeleton.errors import InputError
 from posefix.training.coco import read_coco
 from posefix.training.cpn import HIP, SHOULDER, CpnAugment, find, pck, torso_errors, train_cpn

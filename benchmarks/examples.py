@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from command import run
-from posefix.pipeline.settings import DeviceName, resolve_device
+from posefix.pipeline.settings import DeviceName
 from posefix.skeleton import H36M17
+from posefix.skeleton.devices import resolve_device
 from posefix.skeleton.errors import InputError
 from posefix.skeleton.metrics import mpjpe
 from posefix.training.evaluate import prepare

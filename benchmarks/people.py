@@ -22,8 +22,9 @@ from typing import Any, Literal
 import numpy as np
 from command import run, write_json
 from posefix.pipeline.estimate import PoseEstimator, usable_cores
-from posefix.pipeline.settings import Settings, resolve_device
+from posefix.pipeline.settings import Settings
 from posefix.skeleton import Pose2D
+from posefix.skeleton.devices import resolve_device
 from posefix.skeleton.errors import InputError
 
 PEOPLE = (1, 8)

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from command import run, write_json
 from posefix.lifter import Lifter
-from posefix.pipeline.settings import DeviceName, resolve_device
+from posefix.pipeline.settings import DeviceName
 from posefix.refiner import Refiner
 from posefix.refiner.uncertainty import interval
 from posefix.skeleton import H36M17
+from posefix.skeleton.devices import resolve_device
 from posefix.skeleton.errors import InputError, OutputError
 from posefix.training.calibrate import hide_joints
 from posefix.training.evaluate import IN_DOMAIN, take_rows

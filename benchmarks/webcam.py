@@ -39,9 +39,10 @@ from command import run, write_json
 from posefix.pipeline.interrupt import Interrupt
 from posefix.pipeline.live.meter import Meter
 from posefix.pipeline.reader import open_source
-from posefix.pipeline.settings import Settings, resolve_device
+from posefix.pipeline.settings import Settings
 from posefix.pipeline.smoothing import SmoothName
 from posefix.pipeline.sources import as_source
+from posefix.skeleton.devices import resolve_device
 from posefix.skeleton.errors import DeviceError
 
 SIZE, FPS = (640, 480), 30

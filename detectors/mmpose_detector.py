@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..skeleton import Frame, Pose2D
+from ..skeleton.devices import resolve_device
 from ..skeleton.errors import InputError
 from ..skeleton.poses import FloatArray
 from .ahead import Guesses
@@ -22,7 +23,6 @@ from .mmdet_boxes import MMDetBoxes, has_mmdet
 from .mmpose_model import Answers, PoseModel
 from .mmpose_shims import import_mmpose
 from .person_boxes import PersonBoxes, find_boxes
-from .torch_device import torch_device
 
 import_mmpose()  # here, so that a missing package is an ImportError of this module
 
@@ -51,7 +51,7 @@ class MMPoseDetector(RemembersBoxes):
             WeightsError: weights that are not there or do not fit. DeviceError: no such device.
         """
         options = options or DetectorOptions()
-        self.device = torch_device(device)
+        self.device = resolve_device(device)
         name = options.pose_model or DEFAULT
         if name.endswith(".onnx"):
             raise InputError(

@@ -17,10 +17,11 @@ from pathlib import Path
 from ..detectors.doubt import with_doubt
 from ..skeleton import FramePoses
 from ..skeleton.convert import to_h36m17
+from ..skeleton.devices import resolve_device
 from .people import Timed, Trim
 from .reader import Source, open_source
 from .run import Estimator, add_3d, default_rows, in_batches, load_both
-from .settings import Settings, resolve_device
+from .settings import Settings
 from .smoothing import Smoother
 
 

@@ -150,7 +150,7 @@ def look_at_gpu() -> Iterator[Finding]:
     else:
         yield Finding("CUDA", "ok", "none; this PyTorch is a build without it")
     yield _tried(torch, "mps", "there") if mps else Finding("MPS", "ok", "none")
-    from .settings import resolve_device
+    from ..skeleton.devices import resolve_device
 
     chosen = resolve_device("auto")
     yield Finding("--device auto", "ok", f"takes {chosen}", values={"device": chosen})

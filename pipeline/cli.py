@@ -159,10 +159,10 @@ def run(
 
 def process_all(words: Sequence[str], settings: Settings) -> int:
     """Process every clip that the words name, whatever happens to others. Returns the worst exit code."""
+    from ..skeleton.devices import resolve_device
     from .interrupt import Interrupt
     from .report import NOT_BEGUN, Outcome, ProgressBar, describe, next_step, print_warnings, table
     from .run import load_estimator, run_video
-    from .settings import resolve_device
 
     quiet, verbose = settings.verbosity < 0, settings.verbosity > 0
     sources, bad = _sources(words, verbose)

@@ -25,6 +25,7 @@ from ..detectors.base import sees_one
 from ..detectors.doubt import with_doubt
 from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
 from ..skeleton.convert import to_h36m17
+from ..skeleton.devices import resolve_device
 from ..skeleton.errors import InputError, PosefixError
 from . import resume
 from .advice import Advisor
@@ -37,7 +38,7 @@ from .placing import Stage
 from .reader import Source, SourceInfo, open_source
 from .record import make_record
 from .render import Renderer, RenderSettings
-from .settings import Settings, parse_person, resolve_device
+from .settings import Settings, parse_person
 from .sinks import Csv2DSink, write_run_json
 from .smoothing import Smoother
 from .sources import as_source

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from ..detectors.base import DetectorOptions, check_options, find_detector, sees_one
-from ..skeleton.errors import DeviceError, InputError
+from ..skeleton.errors import InputError
 from .smoothing import SMOOTH, SmoothName
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -134,34 +132,3 @@ def _require(holds: bool, problem: str) -> None:
 def _require_range(flag: str, value: float, low: float, high: float, unit: str = "") -> None:
     # Written so that NaN fails. Not `:g`: an integer may be too large for a float.
     _require(low <= value <= high, f"{flag} {value}: expected {low} to {high}{unit}")
-
-
-def _is_cpu_build() -> bool:
-    """Whether PyTorch's version says that it knows the CPU only: spares a slow import."""
-    with contextlib.suppress(PackageNotFoundError):
-        return version("torch").endswith("+cpu")
-    return False
-
-
-def resolve_device(device: str) -> str:
-    """The device to use: "cpu", "cuda" or "mps".
-
-    Raises:
-        DeviceError: CUDA or MPS was asked for and is not there.
-    """
-    if device == "cpu" or (device == "auto" and _is_cpu_build()):
-        return "cpu"
-    import torch  # slow to import: only where it decides
-
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if device == "auto":
-        return "cuda" if cuda else "mps" if mps else "cpu"
-    if device == "cuda" and not cuda:
-        if torch.version.cuda is None:
-            reason = "this PyTorch is built without CUDA; install a CUDA build (pytorch.org/get-started)"
-        else:
-            reason = "PyTorch finds no usable NVIDIA GPU; check nvidia-smi and the driver"
-        raise DeviceError(f"--device cuda: {reason}, or use --device cpu")
-    if device == "mps" and not mps:
-        raise DeviceError("--device mps: needs a Mac with Apple silicon and PyTorch for it; use --device cpu")
-    return device

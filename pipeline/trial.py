@@ -57,8 +57,9 @@ def look_at_networks() -> Iterator[Finding]:
     import numpy as np
 
     from ..skeleton import Pose2D
+    from ..skeleton.devices import resolve_device
     from .run import load_estimator
-    from .settings import Settings, resolve_device
+    from .settings import Settings
 
     settings = Settings()
     device = resolve_device(settings.device)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from ..pipeline.settings import DeviceName, Settings, resolve_device
+from ..pipeline.settings import DeviceName, Settings
+from ..skeleton.devices import resolve_device
 from ..skeleton.errors import InputError
 
 

@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..pipeline.settings import DeviceName, Settings, resolve_device
+from ..pipeline.settings import DeviceName, Settings
+from ..skeleton.devices import resolve_device
 from ..skeleton.errors import InputError, OutputError, PosefixError
 from ..skeleton.metrics import PROTOCOL_METRICS
 from .datasets.published import Dataset, load_published

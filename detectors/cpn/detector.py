@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from ...skeleton import COCO17, Frame, Pose2D
+from ...skeleton.devices import resolve_device
 from ...skeleton.errors import InputError
 from ..base import DetectorOptions
 from ..box_memory import BoxMemory, RemembersBoxes
 from ..person_boxes import PersonBoxes, find_boxes
-from ..torch_device import torch_device
 from .checkpoint import load_into, read_checkpoint
 from .decode import calibrated, decode, heatmaps
 from .network import CPN, SIZES
@@ -51,7 +51,7 @@ class CpnDetector(RemembersBoxes):
             raise InputError(f"--pose-model {options.pose_model}: for CPN one of {', '.join(SIZES)}")
         path = Path(options.pose_weights)
         checkpoint = read_checkpoint(path)
-        self.device = torch_device(device)
+        self.device = resolve_device(device)
         self.size = options.pose_model or checkpoint.size or next(iter(SIZES))
         self._model: CPN | None = CPN(SIZES[self.size])
         load_into(self._model, checkpoint, f"--pose-weights {path}")

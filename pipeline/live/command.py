@@ -121,9 +121,9 @@ def run_live(source: str, settings: Settings, *, serve: str | None, folder: Path
     Raises:
         PosefixError: the source does not open, no window can, or an address cannot be used.
     """
+    from ...skeleton.devices import resolve_device
     from ..cli import print_out
     from ..interrupt import Interrupt
-    from ..settings import resolve_device
     from ..sources import as_source
     from .camera import Camera
     from .controls import Controls, State

@@ -83,6 +83,7 @@ def swap_parts(data: bytearray, rng: random.Random) -> bytearray:
     return data
 
 
+PROGRAM = "import sys; from posefix.pipeline.cli import main; main(sys.argv[1:])"
 MUTATIONS: tuple[Mutation, ...] = (flip_bits, truncate, damage_header, lose_a_part, swap_parts)
 
 
@@ -98,10 +99,11 @@ class Outcome:
 
 
 def run_apart(words: list[str], folder: Path, limit_s: float, limit_mb: float, fake: bool) -> Outcome:
-    """`posefix WORDS` in a fork of this process and in a folder, with limits of time and memory.
+    """`posefix WORDS` in a process and in a folder of its own, with limits of time and memory.
 
     Args:
-        fake: detector and networks are stand-ins: the reader, the stages and the files are tried.
+        fake: detector and networks are stand-ins: the reader, the stages and the files are tried. A fork of this
+            process, which is soon there; the real ones do not survive being forked, and get a fresh process.
     """
     from posefix.pipeline import cli
 
@@ -115,11 +117,12 @@ def run_apart(words: list[str], folder: Path, limit_s: float, limit_mb: float, f
                 os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             os.chdir(folder)
             resource.setrlimit(resource.RLIMIT_AS, (int(8e9), int(8e9)))
-            if fake:
-                import fakes
-                from pytest import MonkeyPatch
+            if not fake:
+                os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *words])
+            import fakes
+            from pytest import MonkeyPatch
 
-                fakes.install_fakes(MonkeyPatch())
+            fakes.install_fakes(MonkeyPatch())
             sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
             code = cli.call(words)
             sys.stdout.flush()

@@ -42,7 +42,7 @@ def test_what_would_be_a_problem_is_told(tmp_path, monkeypatch):
     def outcome(does, limit_s=LIMIT_S):
         with monkeypatch.context() as patch:
             patch.setattr(cli, "call", does)
-            return problems(run_apart([], tmp_path, limit_s, LIMIT_MB, fake=False), tmp_path, LIMIT_MB)
+            return problems(run_apart([], tmp_path, limit_s, LIMIT_MB, fake=True), tmp_path, LIMIT_MB)
 
     def crash(_):
         import os

@@ -352,7 +352,7 @@ def test_real_clips_go_through(shared_dir, networks, tmp_path, name, way):
     clip = shared_dir / "videos" / f"{name}.mp4"
     with contextlib.ExitStack() as stack:
         if way is not None:
-            with open_source(clip, max_frames=30) as frames:
+            with open_source(clip, start_s=1.5, max_frames=30) as frames:
                 streamed = [cv2.resize(frame.image, (640, 480)) for frame in frames]
             clip = stack.enter_context(way(streamed)).url
         camera = Camera(as_source(clip))

@@ -17,13 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from posefix.detectors.base import DetectorOptions, check_options, create_detector, find_detector, sees_one
-from posefix.detectors.doubt import with_doubt
+from posefix.detectors.doubt import as_h36m17
 from posefix.pipeline.people import Detected
 from posefix.pipeline.reader import open_source
 from posefix.pipeline.settings import Settings
 from posefix.pipeline.smoothing import Smoother
 from posefix.skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
-from posefix.skeleton.convert import to_h36m17
 from posefix.skeleton.errors import InputError
 from rich.console import Console
 from rich.progress import track
@@ -125,7 +124,7 @@ class Choice:
                     start = time.perf_counter()
                     poses = detector.detect(changed)
                     spent_s(time.perf_counter() - start)
-                    yield changed, [to_h36m17(with_doubt(pose)) for pose in poses]
+                    yield changed, as_h36m17(poses)
         finally:
             detector.close()
 

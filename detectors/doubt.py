@@ -17,11 +17,13 @@ joints lie from MediaPipe's rank-correlates with the lower of both a little bett
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from ..skeleton import Pose2D
+from ..skeleton.convert import to_h36m17
 from ..skeleton.poses import FloatArray
 
 FLOOR = 0.1  # of a heatmap's highest value: what is lower is the network's noise
@@ -60,6 +62,11 @@ def heatmap_spread(pose: Pose2D) -> FloatArray:
     total = mass.sum(axis=(1, 2))
     total = np.where(total > 0, total, np.nan)
     return (np.sqrt(moments / (2 * total)) / _cut(FLOOR)).astype(np.float32)
+
+
+def as_h36m17(poses: Iterable[Pose2D]) -> list[Pose2D]:
+    """A frame's detections as all that follows takes them: heatmaps' doubt in the scores, Human3.6M-17 joints."""
+    return [to_h36m17(with_doubt(pose)) for pose in poses]
 
 
 def with_doubt(pose: Pose2D) -> Pose2D:

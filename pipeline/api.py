@@ -14,9 +14,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..detectors.doubt import with_doubt
+from ..detectors.doubt import as_h36m17
 from ..skeleton import FramePoses
-from ..skeleton.convert import to_h36m17
 from ..skeleton.devices import resolve_device
 from .people import Timed, Trim
 from .reader import Source, open_source
@@ -52,7 +51,7 @@ def poses_of(
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(open_source(source, **limits))
         estimator, detector = load_both(estimator, settings, resolve_device(settings.device), stack)
-        detected = ((f, [to_h36m17(with_doubt(pose)) for pose in detector.detect(f)]) for f in reader)
+        detected = ((f, as_h36m17(detector.detect(f))) for f in reader)
         rows = default_rows(settings, reader.info)
         trim = Trim() if rows.trim else None
         timed = rows.make(detected, None if settings.start else 0)

@@ -144,8 +144,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def _cells(outcome: Outcome) -> list[str]:
     """A line of the table but for the clip's name."""
     s = outcome.summary
-    if s is not None and s.finished_before:
-        return [*("-" * 6), f"{s.paths.folder} (finished already)"]
     if s is None:
         return [*("-" * 6), f"error: {_short(outcome.error)}" if outcome.error != NOT_BEGUN else NOT_BEGUN]
     if s.finished_before:

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ..detectors import Detector
 from ..detectors.ahead import frames_at_once, look_ahead
 from ..detectors.base import Resumable
-from ..detectors.doubt import with_doubt
+from ..detectors.doubt import as_h36m17
 from ..skeleton import Frame, Pose2D, Pose3D
-from ..skeleton.convert import to_h36m17
 from ..skeleton.errors import InputError
 from .journal import Journal, digest
 from .record import PACKAGES, package_version
@@ -183,7 +182,7 @@ class KnownDetector:
         self._detector.restore((known.size, known.state) for known in self._journal.found())
 
     def _find(self, frame: Frame) -> list[Pose2D]:
-        poses = [to_h36m17(with_doubt(pose)) for pose in self._detector.detect(frame)]
+        poses = as_h36m17(self._detector.detect(frame))
         poses = [replace(pose, heatmaps=None, heatmap_box=None) for pose in poses]
         state = self._detector.state() if isinstance(self._detector, Resumable) else b""
         self._journal.add_found(frame, poses, state)

@@ -22,9 +22,8 @@ import numpy as np
 from ..detectors import Detector, create_detector
 from ..detectors.ahead import frames_at_once, look_ahead
 from ..detectors.base import sees_one
-from ..detectors.doubt import with_doubt
+from ..detectors.doubt import as_h36m17
 from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
-from ..skeleton.convert import to_h36m17
 from ..skeleton.devices import resolve_device
 from ..skeleton.errors import InputError, PosefixError
 from . import resume
@@ -304,7 +303,7 @@ class _Clip:
                 look_ahead(self.detector, some)
             for frame in some:
                 with self.clock("detect"):
-                    poses = [to_h36m17(with_doubt(pose)) for pose in self.detector.detect(frame)]
+                    poses = as_h36m17(self.detector.detect(frame))
                 detected.put((frame, poses))
 
     def _estimate(self, detected: Channel[Detected], finished: Channel[Timed]) -> None:

@@ -18,9 +18,8 @@ from pathlib import Path
 
 from ...detectors import Detector
 from ...detectors.base import sees_one
-from ...detectors.doubt import with_doubt
+from ...detectors.doubt import as_h36m17
 from ...skeleton import FramePoses, Pose2D
-from ...skeleton.convert import to_h36m17
 from ..capture import Image
 from ..channels import Stages, Stopwatch
 from ..estimate import PoseEstimator
@@ -160,7 +159,7 @@ class Engine:
     def _detect(self) -> None:
         for shot in self._newest:
             with self.clock("detect"):
-                poses = [to_h36m17(with_doubt(pose)) for pose in self._networks.detector.detect(shot.frame)]
+                poses = as_h36m17(self._networks.detector.detect(shot.frame))
             self._found.put((shot, poses))
             # Then, not before, the newest frame: where 3D and drawing are slower, more detections would be wasted.
             self._found.wait_until_taken()

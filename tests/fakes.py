@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from posefix.detectors import base
 from posefix.skeleton import Frame, Pose2D, Pose3D
 
@@ -74,3 +76,15 @@ def write_clip(path: Path, levels: list[int], size: tuple[int, int] = (64, 48), 
         writer.write(np.full((size[1], size[0], 3), level, np.uint8))
     writer.release()
     return path
+
+
+def install_slow_fakes(seconds: float) -> None:
+    """For a process of its own: fakes for good, with so many seconds spent on every frame."""
+    install_fakes(pytest.MonkeyPatch())
+    detect = FakeDetector.detect
+
+    def slow(self: FakeDetector, frame: Frame) -> list[Pose2D]:
+        time.sleep(seconds)
+        return detect(self, frame)
+
+    FakeDetector.detect = slow

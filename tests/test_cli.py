@@ -288,16 +288,10 @@ def test_an_unexpected_error_is_one_line_with_a_hint(tmp_path, estimator, monkey
 
 # A run in a process of its own, so slow that it is still going when the signal comes.
 SLOW_RUN = """
-import sys, time
+import sys
 sys.path.insert(0, sys.argv[1])
 import fakes
-from pytest import MonkeyPatch
-fakes.install_fakes(MonkeyPatch())
-detect = fakes.FakeDetector.detect
-def slow(self, frame):
-    time.sleep(0.02)
-    return detect(self, frame)
-fakes.FakeDetector.detect = slow
+fakes.install_slow_fakes(0.02)
 from posefix.pipeline.cli import main
 main(["clip.mp4", "--detector", "fake", "--device", "cpu", "--batch-size", "2"])
 """

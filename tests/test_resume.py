@@ -388,16 +388,10 @@ def test_with_the_detector_and_the_networks(tmp_path, shared_dir):
 
 # A run in a process of its own, so slow that it is still going when the signal comes.
 RUN = """
-import sys, time
+import sys
 sys.path.insert(0, sys.argv[1])
 import fakes
-from pytest import MonkeyPatch
-fakes.install_fakes(MonkeyPatch())
-detect = fakes.FakeDetector.detect
-def slow(self, frame):
-    time.sleep(0.01)
-    return detect(self, frame)
-fakes.FakeDetector.detect = slow
+fakes.install_slow_fakes(0.01)
 from posefix.pipeline import cli, run
 import mediapipe
 while word := sys.stdin.readline():

@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 
 from ...skeleton import Frame, FramePoses, Person
-from ..strokes import Colour, Image, mix, text
+from ..strokes import WARNING, Colour, Image, mix, text
 from .controls import HELP, State
 
 _WORDS: Colour = (225, 225, 225)
 _DIM: Colour = (170, 170, 170)
-_WARNING: Colour = (60, 190, 250)
 _RED: Colour = (60, 60, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -135,7 +134,7 @@ def _in_the_middle(panel: Image, lines: Sequence[str], size: float) -> None:
         fits = min(1.0, (panel.shape[1] - 16) / max(1, cv2.getTextSize(words, _FONT, size, 1)[0][0]))
         (width, high), _ = cv2.getTextSize(words, _FONT, size * fits, 1)
         y = panel.shape[0] / 2 + (k - (len(lines) - 1) / 2) * 2.2 * high
-        text(panel, words, ((panel.shape[1] - width) / 2, y), size * fits, _WARNING)
+        text(panel, words, ((panel.shape[1] - width) / 2, y), size * fits, WARNING)
 
 
 def waiting_picture(words: str, size: tuple[int, int] = (1120, 480)) -> Image:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from ..skeleton.digest import sha256
 from ..skeleton.errors import InputError
+from .checkpoints import fetch, fill, read_checkpoint
 from .mmpose_model import find_config
 from .mmpose_shims import shimmed
-from .mmpose_weights import fetch, fill, read_checkpoint
 from .person_boxes import Boxes, tidy
 
 PERSON = "person"

@@ -20,10 +20,10 @@ from ..skeleton.digest import sha256
 from ..skeleton.errors import InputError
 from ..skeleton.layouts import Layout
 from ..skeleton.poses import FloatArray
+from .checkpoints import fetch, fill, read_checkpoint
 from .crops import Crop
 from .decode import decode_heatmaps
 from .mmpose_shims import import_mmpose
-from .mmpose_weights import fetch, fill, read_checkpoint
 
 # Of a config's layouts the first all joints of which the network has.
 _LAYOUTS = (HALPE26, COCO17, H36M17)

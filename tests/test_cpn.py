@@ -127,7 +127,7 @@ def test_other_networks_and_other_files_are_one_line(network, tmp_path):
     state = dict(network.state_dict())
     name = "refine_net.final_predict.1.weight"
     for changed, problem in (
-        ({k: v for k, v in state.items() if k != name}, rf"lacks 1 of its 488 tensors, e\.g\. {name}"),
+        ({k: v for k, v in state.items() if k != name}, rf"lacks 1 of its 488 weights, e\.g\. {name}"),
         ({**state, "resnet.layer3.6.conv1.weight": state[name]}, r"besides 1 .* e\.g\. resnet\.layer3\.6"),
         ({**state, name: torch.zeros(14, 256, 3, 3)}, rf"other shapes 1 .* e\.g\. {name}"),
     ):

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from posefix.detectors import DetectorOptions, create_detector
+from posefix.detectors.checkpoints import read_checkpoint
 from posefix.detectors.mmpose_model import find_config
 from posefix.detectors.mmpose_shims import stand_ins
-from posefix.detectors.mmpose_weights import read_checkpoint
 from posefix.pipeline.cli import call
 from posefix.pipeline.install_mmpose import check, write_tiny_model
 from posefix.skeleton import Frame
@@ -207,7 +207,7 @@ def test_bad_models_are_one_clear_line_each(tmp_path, tiny):
         assert "\n" not in str(caught.value)
     other = str(save(tmp_path / "other.pth", {"state_dict": {"a": torch.ones(1)}}))
     with pytest.raises(
-        WeightsError, match=r"^--pose-weights .*other\.pth: it lacks .*not a checkpoint of this"
+        WeightsError, match=r"^--pose-weights .*other\.pth: not a checkpoint of this model: it lacks"
     ):
         create_detector("mmpose", "cpu", DetectorOptions(config, pose_weights=other))
     if not torch.cuda.is_available():

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...skeleton.digest import sha256
-from ...skeleton.errors import WeightsError
-from ..mmpose_weights import read_checkpoint as read_tensors
+from ..checkpoints import fill
+from ..checkpoints import read_checkpoint as read_tensors
 from .network import CPN, SIZES
 
 PREFIX = "module."  # what torch.nn.DataParallel puts before every name
@@ -65,18 +65,7 @@ def _line(value: Any) -> tuple[float, float] | None:
 
 def load_into(model: CPN, checkpoint: Checkpoint, where: str) -> None:
     """Puts the weights into a network. Raises WeightsError that says what does not fit."""
-    expected = model.state_dict()
-    # PyTorch 0.4.0, which wrote the public files, did not count batches.
-    needed = {k for k in expected if not k.endswith("num_batches_tracked")}
-    missing, extra = needed - checkpoint.state.keys(), checkpoint.state.keys() - expected.keys()
-    shapes = [k for k in needed - missing if checkpoint.state[k].shape != expected[k].shape]
-    for names, problem in ((missing, "lacks"), (extra, "has besides"), (shapes, "has in other shapes")):
-        if names:
-            raise WeightsError(
-                f"{where}: not CPN on ResNet-50 with 17 joints: it {problem} {len(names)} of its "
-                f"{len(needed)} tensors, e.g. {min(names)}"
-            )
-    model.load_state_dict(checkpoint.state)
+    fill(model, checkpoint.state, where, "CPN on ResNet-50 with 17 joints", strict=True)
 
 
 def write_checkpoint(

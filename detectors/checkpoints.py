@@ -1,4 +1,4 @@
-"""MMPose's checkpoints, read without running anything that is in them, and fetched from its hub.
+"""Checkpoints of others' networks (MMPose's, CPN's), read without running anything that is in them; MMPose's hub.
 
 A checkpoint is a pickle, and a pickle can run any code. PyTorch's safe reader (`weights_only`) takes tensors and plain
 Python values; checkpoints of OpenMMLab also hold what the training kept beside the weights. Of that the names below
@@ -99,26 +99,34 @@ def conversion(path: Path) -> str:
     return f"python -c {shlex.quote(code)}" if set(code) & set('"$`') else f'python -c "{code}"'
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into a network; those that it has no place for (of a loss, say) are left.
+def fill(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    where: str,
+    what: str = "a checkpoint of this model",
+    strict: bool = False,
+) -> None:
+    """Put weights into a network.
+
+    Args:
+        where: the option that named the file, and the file, for messages.
+        what: they should be, for messages.
+        strict: refuse weights that the network has no place for; else those (of a loss, say) are left.
 
     Raises:
         WeightsError: some are missing or of another shape, so they are of another network.
     """
-    try:
-        missing = network.load_state_dict(dict(state), strict=False).missing_keys
-    except RuntimeError as error:
-        shapes = re.findall(r"size mismatch for ([\w.]+)", str(error))
-        what = (
-            f"{len(shapes)} of its weights have another shape, e.g. {shapes[0]}" if shapes else _short(error)
-        )
-        raise WeightsError(f"{where}: {what}; it is not a checkpoint of this model") from error
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing:
-        raise WeightsError(
-            f"{where}: it lacks {len(missing)} of {len(network.state_dict())} weights, e.g. {missing[0]}; "
-            f"it is not a checkpoint of this model"
-        )
+    expected = network.state_dict()
+    # PyTorch 0.4.0, which wrote CPN's public files, did not count batches.
+    needed = {k for k in expected if not k.endswith("num_batches_tracked")}
+    missing, extra = needed - state.keys(), state.keys() - expected.keys() if strict else set()
+    shapes = {k for k in expected.keys() & state.keys() if state[k].shape != expected[k].shape}
+    for names, problem in ((missing, "lacks"), (extra, "has besides"), (shapes, "has in other shapes")):
+        if names:
+            raise WeightsError(
+                f"{where}: not {what}: it {problem} {len(names)} of its {len(needed)} weights, e.g. {min(names)}"
+            )
+    network.load_state_dict(dict(state), strict=False)
 
 
 def fetch(url: str, flag: str) -> Path:

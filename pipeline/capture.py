@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..skeleton.errors import InputError
-from .packet_clock import PacketClock, open_clock
+from .packet_clock import PacketClock, holds_sound_only, open_clock
 from .sources import Source
 
 STREAM_TIMEOUT_S = 10.0
@@ -190,6 +190,8 @@ def _open_capture(source: Source, timeout_s: float, threads: int | None) -> cv2.
         problem = (
             f"{spec}: is no video that can be read (damaged, cut short or of another kind); export it again"
         )
+        if not capture.isOpened() and holds_sound_only(str(spec)):
+            problem = f"{spec}: holds sound only, no pictures; name the video itself"
     # FFmpeg "plays" any text file called .txt.
     if not capture.isOpened() or (source.kind == "video" and _is_text(str(spec))):
         capture.release()

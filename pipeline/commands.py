@@ -94,8 +94,8 @@ train = App(
     help="Train the networks from motion capture; reproduces the shipped weights.",
     help_format="plaintext",
     help_epilogue="""Examples:
-  posefix train lifter --data shared/data --run runs/lifter --export weights
-  posefix train refiner --data shared/data --lifter runs/lifter --export weights""",
+  posefix train lifter --data DATA --run runs/lifter --export weights
+  posefix train refiner --data DATA --lifter runs/lifter --export weights""",
 )
 app.command(train)
 train.command("posefix.training.cli:train_lifter", name="lifter", help="Train the 2D-to-3D lifter.")

@@ -116,3 +116,12 @@ def open_clock(path: str) -> PacketClock | None:
         return PacketClock(os.path.abspath(path))
     except (FFmpegError, ValueError, IndexError, OSError):
         return None  # frames are then numbered as they come; whether it opens at all is OpenCV's to say
+
+
+def holds_sound_only(path: str) -> bool:
+    """Whether a file can be read, and has sound but no pictures in it."""
+    try:
+        with av.open(os.path.abspath(path)) as container:
+            return bool(container.streams.audio) and not container.streams.video
+    except (FFmpegError, ValueError, OSError):
+        return False

@@ -245,12 +245,24 @@ def test_every_kind_of_image_becomes_bgr8(tmp_path, image):
 # --- bad input: one line, exit code 2 -------------------------------------------------------------
 
 
+def write_sound(path: Path) -> None:
+    """A tenth of a second of silence, and nothing to see."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
 def bad_inputs(folder: Path) -> dict[str, tuple[object, str]]:
     (folder / "none").mkdir()
     (folder / "text.mp4").write_text("I am no video\n" * 100)
     (folder / "text.txt").write_text("I am no video\n" * 100)
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "bad.png").write_text("no picture")
+    write_sound(folder / "sound.m4a")
     return {
         "missing": (str(folder / "gone.mp4"), "no such file"),
         "directory without images": (str(folder / "none"), "no images"),
@@ -258,6 +270,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[object, str]]:
         "text renamed": (str(folder / "text.mp4"), "no video"),
         "text": (str(folder / "text.txt"), "no video"),
         "empty file": (str(folder / "empty.mp4"), "empty"),
+        "sound": (str(folder / "sound.m4a"), "sound only"),
         "broken image": (str(folder / "bad.png"), "nothing can be decoded"),
         "camera": (987, "camera 987 does not open"),
         "camera word": ("987", "camera 987 does not open"),
@@ -271,7 +284,7 @@ def bad_inputs(folder: Path) -> dict[str, tuple[object, str]]:
 
 @pytest.mark.parametrize("case", [
     "missing", "directory without images", "glob without a match", "text renamed", "text", "empty file",
-    "broken image", "camera", "camera word", "negative camera", "url", "rtsp",
+    "sound", "broken image", "camera", "camera word", "negative camera", "url", "rtsp",
     "no images listed", "several clips",
 ])  # fmt: skip
 def test_bad_input_is_one_clear_line(tmp_path, case, capfd):

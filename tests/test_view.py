@@ -326,11 +326,14 @@ def test_what_is_not_there_is_one_clear_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     two = make_run(tmp_path / "two", name="a", video=False)
     make_run(two, name="b", video=False)
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"\0\0\0 ftyp\xda")
     cases = {
         (str(tmp_path / "nowhere"),): "no such folder",
         (str(tmp_path / "empty"),): "holds no NAME_3d.csv",
         (str(two),): "several results (a_3d.csv, b_3d.csv)",
         (str(two / "a_2d.csv"),): "no column Hip_z (a 2D file?",
+        (str(film),): "film.mp4: cannot be read as CSV; give the folder",
         (str(two / "a_3d.csv"), "--video", "gone.mp4"): "gone.mp4: there is no such video",
         (str(two / "a_3d.csv"), "-o", str(tmp_path / "page.txt")): "ends in .html",
     }

@@ -92,7 +92,9 @@ class _opened:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._file.close()
         if isinstance(error, (csv.Error, UnicodeDecodeError)):
-            raise InputError(f"{self._path}: cannot be read as CSV ({error})") from None
+            raise InputError(
+                f"{self._path}: cannot be read as CSV; give the folder that posefix wrote, or the NAME_3d.csv in it"
+            ) from None
         if isinstance(error, OSError):
             raise InputError(f"{self._path}: cannot be read ({error.strerror or error})") from None
 

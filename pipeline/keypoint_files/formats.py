@@ -49,6 +49,9 @@ def _read(path: Path, options: ReadOptions, format: str | None) -> KeypointClip:
     if path.is_dir():
         if format not in (None, "openpose"):
             raise InputError(f"{path}: is a folder; only OpenPose's files come in one")
+        results = sorted(path.glob("*_2d.csv"))
+        if results and not any(path.glob("*_keypoints.json")):
+            raise InputError(f"{path}: holds results of posefix; name the file to refine, e.g. {results[0]}")
         return from_openpose(path, options)
     try:
         with path.open("rb") as file:

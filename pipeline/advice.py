@@ -15,6 +15,7 @@ import numpy as np
 
 from ..skeleton import FramePoses, Person
 from ..skeleton.layouts import H36M17
+from .leaps import is_leap
 from .placing import pixels_a_metre
 from .reader import SourceInfo
 
@@ -27,8 +28,6 @@ SMALL_PX = 100  # tall
 LOW_FPS = 14.5  # "15" may be a little less
 LOST_SHARE = 0.1  # of the rows between somebody's first and last sight
 EMPTY_SHARE = 0.5  # of all frames
-LEAP_M_S = 12.0  # nobody runs that fast
-LEAP_M = 0.5  # about a body's width
 LEAPS = 2  # one may be a cut of the film
 
 _SIDES = ("left", "right", "upper", "lower")
@@ -292,23 +291,19 @@ class Leaps:
     """One person who leaps from place to place, as when a detector of one person sees several in turn."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, np.ndarray, float] | None = None  # seconds, hip, pixels a metre
+        self._last: tuple[float, np.ndarray] | None = None  # seconds, (17, 2) px
         self._leaps, self._first_s = 0, 0.0
 
     def see(self, poses: FramePoses, size: Size | None) -> None:
         # Bridged rows would hide the leap.
         person = next((p for p in poses.people if p.status == "detected"), None)
-        scale = None if person is None else pixels_a_metre(person)
-        if person is None or person.pose2d is None or scale is None:
+        if person is None or person.pose2d is None:
             return
-        hip = person.pose2d.keypoints[0].astype(np.float64)
-        if self._last is not None and poses.time_s > self._last[0]:
-            then_s, there, scale_there = self._last
-            metres = float(np.hypot(*(hip - there))) / max(scale, scale_there)
-            if metres > max(LEAP_M, LEAP_M_S * (poses.time_s - then_s)):
-                self._first_s = self._first_s if self._leaps else poses.time_s
-                self._leaps += 1
-        self._last = poses.time_s, hip, scale
+        points = person.pose2d.keypoints
+        if self._last is not None and is_leap(self._last[1], points, poses.time_s - self._last[0]):
+            self._first_s = self._first_s if self._leaps else poses.time_s
+            self._leaps += 1
+        self._last = poses.time_s, points
 
     def say(self) -> str | None:
         if self._leaps < LEAPS:

@@ -10,6 +10,7 @@
   gone for a short time; `missing` else, without a pose. Joints hidden for longer have NaN coordinates and
   keep the detector's score.
 - Frames that could not be decoded are gaps like any other; their time is interpolated.
+- Across a leap (`leaps.py`) nothing is bridged: those before and after it are two people.
 
 Nothing is repeated or extrapolated: before the first and after the last sight there is no pose.
 """
@@ -23,6 +24,7 @@ import numpy as np
 
 from ..skeleton import H36M17, FramePoses, Person, Pose2D
 from ..skeleton.poses import FloatArray
+from .leaps import is_leap
 
 MAX_GAP_S = 0.25
 MAX_GAP_FRAMES = 60  # also bounds what is held back when times are broken or the rate is extreme
@@ -85,6 +87,12 @@ class _Track:
     last_box: tuple[_Slot, FloatArray] | None = None
     last_s: float = np.inf  # seconds; of the last sight
     last_number: int = 0  # its frame
+    last_points: FloatArray | None = None  # (17, 2), as seen then
+
+    def has_leapt(self, sight: _Sight, time_s: float) -> bool:
+        """Whether a new sight is that of somebody else."""
+        points = self.last_points
+        return points is not None and is_leap(points, sight.keypoints, time_s - self.last_s)
 
 
 class GapFiller:
@@ -145,7 +153,10 @@ class GapFiller:
         for person, sight in sights.items():
             if sight.present:
                 track = self._tracks.setdefault(person, _Track())
+                if track.has_leapt(sight, time_s):
+                    track = self._tracks[person] = _Track()  # open gaps stay open
                 track.last_s, track.last_number = time_s, self._count
+                track.last_points = sight.keypoints.copy()  # without what bridges will add
         for person, track in list(self._tracks.items()):
             if person not in self._always and self._gone(track, time_s):
                 del self._tracks[person]

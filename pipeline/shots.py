@@ -1,4 +1,4 @@
-"""Which of a person's poses are one motion: where films are cut, and pictures that are no film at all."""
+"""Which of a person's poses are one motion: where films are cut, leaps, and pictures that are no film at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..skeleton import Person
+from .leaps import is_leap
 
 Array = npt.NDArray[np.float64]
 
@@ -83,13 +84,17 @@ class Shots:
     def _joined(self, samples: list[Sample], k: int) -> bool:
         """Whether the k-th sample, which follows the one before, is of the same shot.
 
-        It is not where it and the one after it have jumped away from both before; one bad frame comes back.
+        It is not where it and the one after it have jumped away from both before; one bad frame comes back. Nor is it
+        after a leap, also where that is one frame only: then that frame shows somebody else.
         """
-        now = samples[k]
+        now, last = samples[k], samples[k - 1]
         if now.joined is None:
             before = [k - 1, k - 2] if _follows(samples, k - 1) else [k - 1]
             after = [k, k + 1] if _follows(samples, k + 1) else [k]
-            now.joined = not all(self._jumped(samples[a], samples[b]) for a in before for b in after)
+            now.joined = not (
+                is_leap(last.points, now.points, now.time_s - last.time_s)
+                or all(self._jumped(samples[a], samples[b]) for a in before for b in after)
+            )
         return now.joined
 
     def _jumped(self, a: Sample, b: Sample) -> bool:

@@ -142,9 +142,9 @@ class Smoother:
     """Smooths the 3D of rows as they come; each is given back once all that it depends on is there.
 
     Everybody is smoothed by themselves, in runs that end where there is no 3D, where frames lie more than MAX_GAP_S
-    apart, where the size of the pictures changes, and where the whole pose jumps, as between two shots (`Shots`). What
-    a row becomes depends on rows within LOOK_BACK_S and LOOK_AHEAD_S only, so neither how they come nor where the
-    first one lies changes it.
+    apart, where the size of the pictures changes, at leaps, and where the whole pose jumps, as between two shots
+    (`Shots`). What a row becomes depends on rows within LOOK_BACK_S and LOOK_AHEAD_S only, so neither how they come
+    nor where the first one lies changes it.
 
     Args:
         how: "off", "light" or "strong".

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_people import standing
 from posefix.pipeline import gaps
 from posefix.pipeline.gaps import BRIDGED_SCORE, CORE, HIDDEN_BELOW, MAX_GAP_S, MIN_CORE, GapFiller
+from posefix.pipeline.leaps import is_leap
 from posefix.skeleton import FramePoses, Pose2D
 
 WRIST = 13
@@ -115,6 +117,68 @@ def test_no_bridge_across_a_cut():
     assert statuses(rows) == "dmd"
 
 
+# --- leaps: who was seen before and after is not one person ---
+
+
+@pytest.mark.parametrize("gap", [1, 2, 7])
+def test_no_bridge_between_two_people(gap):
+    one, other = standing(100), standing(900)  # 200 pixels tall
+    rows = run([one] * 3 + [None] * gap + [other] * 3)
+    assert statuses(rows) == "ddd" + "m" * gap + "ddd"
+    assert all(row.people[0].pose2d is None for row in rows[3 : 3 + gap])
+    back = run([one, None, other, None, one, None, one])
+    assert statuses(back) == "dmdmdid"
+
+
+def test_frames_that_could_not_be_decoded_are_not_bridged_between_two_people():
+    filler = GapFiller()
+    rows = filler.push(0, 0.0, {0: standing(100)}) + filler.push(3, 0.1, {0: standing(900)}) + filler.finish()
+    assert statuses(rows) == "dmmd"
+
+
+def test_whoever_runs_is_bridged():
+    px_s = 11.0 * 200 / 1.75  # 11 m/s
+    for gap in (1, 3, 6):
+        rows = run([standing(100), *[None] * gap, standing(100 + px_s * (gap + 1) / 30)])
+        assert statuses(rows) == "d" + "i" * gap + "d"
+
+
+def test_no_joint_is_bridged_between_two_people():
+    def without_wrist(x: float) -> Pose2D:
+        pose = standing(x)
+        pose.scores[WRIST] = 0.01
+        return pose
+
+    people = [
+        standing(100),
+        without_wrist(103),
+        without_wrist(900),
+        standing(903),
+        without_wrist(905),
+        standing(907),
+    ]
+    poses = [row.people[0].pose2d for row in run(people)]
+    for k in (1, 2):  # the last frame of one, the first of the other
+        assert np.isnan(poses[k].keypoints[WRIST]).all() and poses[k].scores[WRIST] == pytest.approx(0.01)
+        assert np.isfinite(np.delete(poses[k].keypoints, WRIST, 0)).all()
+    np.testing.assert_allclose(poses[4].keypoints[WRIST], standing(905).keypoints[WRIST], atol=1e-3)
+
+
+def test_whose_leap_it_is_matters_to_nobody_else():
+    filler, rows = GapFiller(people=(0, 1)), []
+    for k, people in enumerate([(100, 500), None, (900, 505), None, (905, 510)]):
+        rows += filler.push(k, k / 30, {n: standing(x) for n, x in enumerate(people or ())})
+    rows += filler.finish()
+    letters = ["".join(p.status[0] for p in row.people) for row in rows]
+    assert letters == ["dd", "mi", "dd", "ii", "dd"]
+
+
+def test_a_leap_holds_nothing_back():
+    filler = GapFiller()
+    assert filler.push(0, 0.0, {0: standing(100)}) and not filler.push(1, 0.03, {})
+    assert [row.index for row in filler.push(2, 0.06, {0: standing(900)})] == [1, 2]
+
+
 def test_frames_must_advance():
     filler = GapFiller()
     filler.push(3, 0.1, {})
@@ -139,11 +203,21 @@ def reference(times: np.ndarray, points: np.ndarray, scores: np.ndarray, present
     seen = present[:, None] & (scores >= HIDDEN_BELOW)
     present = present & (seen[:, list(CORE)].sum(1) >= MIN_CORE)
     seen &= present[:, None]
+    known = np.where(seen[..., None], points, np.nan)
+    leaps = {
+        b
+        for a, b in itertools.pairwise(np.flatnonzero(present))
+        if is_leap(known[a], known[b], times[b] - times[a])
+    }
     out = np.where(seen[..., None], points, np.nan)
     for joint in range(17):
         ends = np.flatnonzero(seen[:, joint])
         for a, b in itertools.pairwise(ends):
-            if b > a + 1 and times[b] - times[a + 1] <= MAX_GAP_S + 1e-6:
+            if (
+                b > a + 1
+                and times[b] - times[a + 1] <= MAX_GAP_S + 1e-6
+                and not leaps & {*range(a + 1, b + 1)}
+            ):
                 for axis in (0, 1):
                     out[a + 1 : b, joint, axis] = np.interp(
                         times[a + 1 : b], times[[a, b]], points[[a, b], joint, axis]
@@ -158,6 +232,7 @@ clips = st.lists(
         st.sampled_from([0.01, 0.04, 0.1, 0.2]),  # seconds since the frame before
         st.booleans(),  # present
         st.sets(st.integers(0, 16), max_size=9),  # hidden joints
+        st.integers(0, 9).map(lambda k: k == 0),  # somebody else
     ),
     min_size=1,
     max_size=40,
@@ -171,8 +246,9 @@ def test_streaming_equals_the_whole_clip_at_once(clip, seed):
     present = np.array([c[1] for c in clip])
     rng = np.random.default_rng(seed)
     points = rng.uniform(0, 500, (len(clip), 17, 2)).astype(np.float32)
+    points[[c[3] for c in clip]] += 20_000
     scores = np.full((len(clip), 17), 0.9, np.float32)
-    for k, (_, _, hidden) in enumerate(clip):
+    for k, (_, _, hidden, _) in enumerate(clip):
         scores[k, list(hidden)] = 0.02
     filler, rows, held = GapFiller(), [], 0
     for k, time_s in enumerate(times):

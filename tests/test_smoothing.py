@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_people import standing
 from posefix.pipeline.smoothing import LIVE, LOOK_AHEAD_S, LOOK_BACK_S, MAX_ROWS, OneEuro, Smoother
 from posefix.skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
 from posefix.training.mocap import load_mocap
@@ -287,6 +289,40 @@ def test_another_shot_ends_the_smoothing(how):
         for k, (f, r) in enumerate(rows_of(still(20) + 0.03, points=np.arange(34.0).reshape(17, 2) + 200))
     ]
     assert np.abs(joints_of(through(moved, how)) - np.concatenate([still(20), still(20) + 0.03])).max() < 1e-6
+
+
+def in_turn(poses: np.ndarray, parts: list[tuple[int, float]], **options):
+    """Rows of poses whose 2D stands for so many frames at x pixels, and so on; 200 pixels tall."""
+    rows, at = rows_of(poses, **options), [x for count, x in parts for _ in range(count)]
+    return [
+        (f, replace(r, people=tuple(replace(p, pose2d=standing(x)) for p in r.people)))
+        for (f, r), x in zip(rows, at, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("frames", [1, 2, 10])
+def test_nothing_is_smoothed_across_a_leap(how, frames):
+    """However short somebody else is seen, and however alike the poses are."""
+    poses = sway(50, 1.0, 0.02) + np.random.default_rng(11).normal(0, 0.005, (50, 17, 3))
+    parts = [(20, 100.0), (frames, 900.0), (30 - frames, 110.0)]
+    rows = in_turn(poses, parts)
+    out, begin = joints_of(through(rows, how)), 0
+    for count, _ in parts:
+        part = slice(begin, begin + count)
+        assert np.array_equal(out[part], joints_of(through(rows[part], how)))
+        begin += count
+    assert np.abs(out - smooth(poses, how)).max() > 1e-3
+    for size in (3, 50):
+        assert np.array_equal(joints_of(through(rows, how, size)), out)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_whoever_runs_is_smoothed_like_anybody(how):
+    poses = sway(40, 1.0, 0.02) + np.random.default_rng(12).normal(0, 0.005, (40, 17, 3))
+    step = 11.0 * 200 / 1.75 / FPS  # pixels a frame at 11 m/s
+    run = joints_of(through(in_turn(poses, [(1, step * k) for k in range(40)]), how))
+    assert np.array_equal(run, joints_of(through(in_turn(poses, [(40, 0.0)]), how)))
 
 
 @pytest.mark.parametrize("how", HOW)

@@ -341,6 +341,19 @@ def test_smoothing_calms_a_person_who_stands_still():
     assert spreads["strong"] < spreads["light"] < 0.8 * spreads["off"]
 
 
+@pytest.mark.parametrize("between", [[], [Person(0, "missing")], [Person(0, "detected", person_at(300))]])
+def test_smoothing_begins_anew_with_somebody_else(between):
+    def seen(x: float, joints: float) -> Person:
+        return Person(0, "detected", person_at(x), Pose3D(np.full((17, 3), joints), np.full(17, 0.03)))
+
+    people = [seen(20, 0.0)] * 3 + between + [seen(300, 0.1), seen(302, 0.2)]
+    smoother, out = LiveSmoother("strong"), []
+    for k, person in enumerate(people):
+        out += smoother.push(FramePoses(k, k / 30, (person,))).people
+    assert (out[-2].pose3d.joints == np.float32(0.1)).all()
+    assert (out[-1].pose3d.joints < 0.2).all()  # one motion again
+
+
 def test_what_was_smoothed_is_kept():
     smoother = LiveSmoother("strong")
     for k in range(5):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...skeleton import H36M17, Frame, FramePoses, Person, Pose2D, Pose3D
+from ...skeleton.poses import FloatArray
 from ..gaps import is_somebody, seen_joints
+from ..leaps import is_leap
 from ..people import Choice
 from ..smoothing import LIVE, OneEuro
 from ..tracking import KEEP_S, Tracker
@@ -54,8 +56,17 @@ def _seen_only(pose: Pose2D) -> Pose2D:
     return Pose2D(keypoints, pose.scores, H36M17.name, box=pose.box)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Somebody's filter, and where they were when last seen: (17, 2) px."""
+
+    euro: OneEuro
+    time_s: float
+    points: FloatArray
+
+
 class LiveSmoother:
-    """One-Euro filters of everybody's 3D.
+    """One-Euro filters of everybody's 3D; a leap starts anew.
 
     Args:
         smooth: as on the command line.
@@ -63,22 +74,26 @@ class LiveSmoother:
 
     def __init__(self, smooth: str) -> None:
         self._preset = LIVE[smooth]
-        self._filters: dict[int, tuple[float, OneEuro]] = {}
+        self._known: dict[int, _Known] = {}
 
     def push(self, poses: FramePoses) -> FramePoses:
         """The same people with smoothed 3D; `raw3d` is what it was."""
         if self._preset is None:
             return poses
         now = poses.time_s
-        self._filters = {n: f for n, f in self._filters.items() if now - f[0] <= KEEP_S}
+        self._known = {n: known for n, known in self._known.items() if now - known.time_s <= KEEP_S}
         return replace(poses, people=tuple(self._smoothed(person, now) for person in poses.people))
 
     def _smoothed(self, person: Person, now: float) -> Person:
-        if person.pose3d is None or self._preset is None:
+        if person.pose2d is None or self._preset is None:
             return person
-        _, euro = self._filters.get(person.id) or (now, OneEuro(*self._preset))
-        self._filters[person.id] = now, euro
-        joints = euro.push(now, person.pose3d.joints)
+        known, points = self._known.get(person.id), person.pose2d.keypoints
+        if known is None or is_leap(known.points, points, now - known.time_s):
+            known = _Known(OneEuro(*self._preset), now, points)
+        self._known[person.id] = replace(known, time_s=now, points=points)
+        if person.pose3d is None:
+            return person
+        joints = known.euro.push(now, person.pose3d.joints)
         return replace(
             person, pose3d=Pose3D(joints.astype(np.float32), person.pose3d.std), raw3d=person.pose3d
         )

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 import av
+from av.container import InputContainer
 from av.error import FFmpegError
 
 from .sources import Source
@@ -28,11 +29,19 @@ def lens_of(source: Source) -> str | None:
         return None
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     try:
-        with av.open(os.path.abspath(str(source.spec)), metadata_errors="replace") as container:
+        with _opened(os.path.abspath(str(source.spec))) as container:
             tags = [container.metadata, *(stream.metadata for stream in container.streams)]
             return wide_lens(tags)
     except (FFmpegError, ValueError, OSError):
         return None  # whether it opens at all is OpenCV's to say
+
+
+def _opened(path: str) -> InputContainer:
+    """The file, also where its tags are no good UTF-8."""
+    try:
+        return av.open(path, metadata_errors="replace")
+    except TypeError:  # PyAV 19 has no such word, and takes any bytes
+        return av.open(path)
 
 
 def wide_lens(tags: Iterable[Mapping[str, str]]) -> str | None:

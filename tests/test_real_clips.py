@@ -87,3 +87,16 @@ def test_a_whole_clip(tmp_path, shared_dir):
     head, hip, ankle = (H36M17.joints.index(j) for j in ("Head", "Hip", "LAnkle"))
     assert (poses[:, head, 1] < -0.4).all() and (poses[:, hip] == 0).all()
     assert np.isnan(poses[:, ankle]).mean() > 0.9
+
+
+def test_no_pose_between_two_people(tmp_path, shared_dir):
+    """MediaPipe goes over from one who walks out at the left to one who crouches on the right."""
+    clip = shared_dir / "videos" / "park_two_people.mp4"
+    words = "--start 5.9 --end 6.9 --no-render --no-refine --device cpu -q"
+    assert call([str(clip), "-o", str(tmp_path), *words.split()]) == 0
+    left = right = 0
+    for row in table(tmp_path / "park_two_people_2d.csv"):
+        across = np.array([float(row[f"{j}_x"]) for j in H36M17.joints if row[f"{j}_x"]])
+        left, right = left + bool((across < 350).any()), right + bool((across > 950).any())
+        assert (across < 350).all() or (across > 950).all(), row["frame"]
+    assert left > 10 and right > 3

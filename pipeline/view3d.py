@@ -72,11 +72,8 @@ class View3D:
         self._focal = size / 2 / self._half * self._distance
         self._ground = _GROUND_M * self._unit
         self._legend_top = 0.94 * size - 44 * _font(size)  # pixels; names stay above the legend
-        ground = self._paint_background()
-        #: whether uncertainty is drawn -> what lies below
-        self._backgrounds = {
-            False: self._with_legend(ground, legend), True: self._with_legend(ground, (*legend, _HALO_SAYS)),
-        }  # fmt: skip
+        self._background = self._paint_background()
+        self._legend = tuple(legend)
 
     def project(
         self, points: npt.NDArray, at: tuple[float, float] = (0.0, 0.0)
@@ -93,16 +90,18 @@ class View3D:
     def draw(
         self, panel: Image, figures: Sequence[Figure], layout: Layout, absent: Sequence[str] = ()
     ) -> None:
-        """Fills the panel, (size, size, 3) BGR: ground, then everybody's shadow, then the skeletons, far ones first.
+        """Fills the panel, (size, size, 3) BGR: ground, everybody's shadow, the legend, the skeletons, far ones first.
 
         Around each joint a halo of radius `std`, to scale: how far off it may well be. NaN: none.
 
         Args:
             absent: of whom there is no 3D here, and why, in words.
         """
-        panel[:] = self._backgrounds[any(np.isfinite(figure.pose.std).any() for figure in figures)]
+        panel[:] = self._background
         for figure in figures:
             self._shadow(panel, figure, layout)
+        unsure = any(np.isfinite(figure.pose.std).any() for figure in figures)
+        self._write_legend(panel, (*self._legend, _HALO_SAYS) if unsure else self._legend)
         for figure in sorted(figures, key=lambda f: -self._away(f)):
             self._skeleton(panel, figure, layout)
             if figure.name:
@@ -176,9 +175,8 @@ class View3D:
             text(panel, words, ((self.size - width) / 2 if alone else self.size * 0.03, y), size, WARNING)
             y += 1.8 * height
 
-    def _with_legend(self, ground: Image, legend: Sequence[tuple[str, Colour]]) -> Image:
-        """The ground with a legend of one line, of two where it is too long."""
-        panel = ground.copy()
+    def _write_legend(self, panel: Image, legend: Sequence[tuple[str, Colour]]) -> None:
+        """In one line, in two where it is too long; over shadows, which would swallow it."""
         size = _font(self.size)
         left = x = self.size * 0.03
         widths = [cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] for words, _ in legend]
@@ -189,7 +187,6 @@ class View3D:
                 x, y = left, lines.pop()
             text(panel, words, (x, y * self.size), size, mix(colour, _PAPER, 0.9))
             x += width + gap
-        return panel
 
 
 def _shade(colour: Colour, away: float) -> Colour:

@@ -187,6 +187,21 @@ def test_the_legend_explains_halos_only_where_there_are_some():
     assert len(rows) > 5  # on a line of its own where the panel is narrow
 
 
+def test_a_shadow_does_not_swallow_the_legend():
+    joints = STANDING + np.array([-0.95, 0, 0], np.float32)  # so far to the left its shadow lies low
+    figure = Figure(Pose3D(joints, np.full(17, np.nan)), [(90, 90, 90)] * 17)
+    panels = {}
+    for words in ("", "left right middle"):
+        for figures in ((), (figure,)):
+            panels[words, len(figures)] = np.zeros((720, 720, 3), np.uint8)
+            view = View3D(720, 1.28, 35.0, 14.0, 1.75, ((words, LEFT),))
+            view.draw(panels[words, len(figures)], figures, H36M17)
+    words = (panels["left right middle", 0] != panels["", 0]).any(axis=2)
+    over = words & (panels["", 1] != panels["", 0]).any(axis=2)
+    assert over.sum() > 50  # the shadow does lie there
+    assert (panels["left right middle", 1] != panels["", 1]).any(axis=2)[over].mean() > 0.7
+
+
 def test_why_there_is_no_3d_stands_in_the_panel():
     panel = np.s_[100:600, 1280:]
     missing, hips = draw(Person(0, "missing")), draw(Person(0, "detected", person().pose2d, None))

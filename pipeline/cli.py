@@ -176,7 +176,7 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
             if several and settings.output is not None:
                 own = replace(settings, output=settings.output / f"{source.name}_posefix")
             try:
-                with ProgressBar(quiet) as bar:  # gone before anything is printed
+                with ProgressBar(quiet, interrupt) as bar:  # gone before anything is printed
                     summary = run_video(source, own, estimator=estimator, watcher=bar, interrupt=interrupt)
             except Exception as error:
                 codes.append(report_error(error, verbose))
@@ -206,19 +206,24 @@ def _sources(words: Sequence[str], verbose: bool) -> tuple[list[Source], list[tu
 
     good: list[str] = []
     bad: list[tuple[str, str, int]] = []
-    for word in words:
+    for k, word in enumerate(words):
         try:
             expand_sources([word])
             good.append(word)
         except InputError as error:
-            error = InputError(f"{error}{_meant(word)}")
+            error = InputError(f"{error}{_meant(words, k)}")
             bad.append((word, str(error), report_error(error, verbose)))
     return (expand_sources(good) if good else []), bad
 
 
-def _meant(word: str) -> str:
-    """The command that a word without a file may stand for."""
-    near = [] if os.path.exists(word) else difflib.get_close_matches(word, [*app], n=1)
+def _meant(words: Sequence[str], k: int) -> str:
+    """What word `k`, without a file, may stand for: the beginning of a name with blanks, or a command."""
+    if os.path.exists(words[k]):
+        return ""
+    for end in range(k + 2, len(words) + 1):
+        if os.path.exists(whole := " ".join(words[k:end])):
+            return f'; a name with blanks needs quotes: "{whole}"'
+    near = difflib.get_close_matches(words[k], [*app], n=1)
     return f"; did you mean the command `posefix {near[0]}`?" if near else ""
 
 

@@ -16,10 +16,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .interrupt import Interrupt
 from .reader import SourceInfo
 from .run import RunSummary
 
 NOT_BEGUN = "not begun"
+STOPPING = "stopping (Ctrl-C again: at once)"
 
 
 class ProgressBar:
@@ -27,10 +29,15 @@ class ProgressBar:
 
     Args:
         quiet: show nothing anyway.
+        interrupt: once it is asked to stop, the bar says so: the frames that were read take a while yet.
+        console: where to, by default stderr.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        console = Console(stderr=True)
+    def __init__(
+        self, quiet: bool = False, interrupt: Interrupt | None = None, console: Console | None = None
+    ) -> None:
+        console = console or Console(stderr=True)
+        self._interrupt = interrupt
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -46,7 +53,7 @@ class ProgressBar:
 
     def begin(self, info: SourceInfo, frames: int | None) -> None:
         """A clip starts; `frames` is the number expected, None when unknown."""
-        self._task = self._progress.add_task(info.name, total=frames, rate="")
+        self._progress.reset(self._task, total=frames, description=info.name)
 
     def advance(self) -> None:
         """One more frame is done."""
@@ -56,9 +63,13 @@ class ProgressBar:
         seconds = task.elapsed or 0.0
         # Frames come in batches: the first ones, all at once, say nothing of the speed.
         rate = f"{(task.completed + 1) / seconds:.1f} frames/s" if seconds > 1 else ""
+        if self._interrupt is not None and self._interrupt.signal is not None:
+            rate = STOPPING
         self._progress.update(self._task, advance=1, rate=rate)
 
     def __enter__(self) -> ProgressBar:
+        # Until the networks are there: seconds, of which nobody would know.
+        self._task = self._progress.add_task("loading", total=None, rate="")
         self._progress.start()
         return self
 

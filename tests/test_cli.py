@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 from fakes import FakeDetector, FakeEstimator, install_fakes, write_clip
 from posefix.pipeline import run as run_module
 from posefix.pipeline.cli import call, worst
-from posefix.pipeline.report import Outcome, table
+from posefix.pipeline.interrupt import Interrupt
+from posefix.pipeline.report import Outcome, ProgressBar, table
+from rich.console import Console
 
 FAKE = ["--detector", "fake", "--device", "cpu"]
 
@@ -114,6 +118,39 @@ def test_mistyped_command_is_recognised(tmp_path, monkeypatch, capsys):
         "veiw: no such file or folder; check the path; did you mean the command `posefix view`?"
     )
     assert "did you mean" not in second
+
+
+def test_a_name_with_blanks_without_its_quotes_is_recognised(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my best clip.mp4").write_text("x")
+    assert call(["my", "best", "clip.mp4"]) == 2
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.endswith(
+        'my: no such file or folder; check the path; a name with blanks needs quotes: "my best clip.mp4"'
+    )
+    assert not any("quotes" in line for line in others)
+
+
+def test_the_bar_tells_of_loading_and_of_stopping():
+    shown = io.StringIO()
+    console, interrupt = Console(file=shown, force_terminal=True, width=80), Interrupt()
+    info = types.SimpleNamespace(name="clip")
+
+    def new() -> str:
+        bar._progress.refresh()
+        text = shown.getvalue()
+        shown.truncate(shown.seek(0))
+        return text
+
+    with ProgressBar(interrupt=interrupt, console=console) as bar:
+        assert "loading" in new()
+        bar.begin(info, 100)  # type: ignore[arg-type]
+        bar.advance()
+        first = new().split("\n")[-1]
+        assert "clip" in first and "1/100" in first and "stopping" not in first
+        interrupt.ask()
+        bar.advance()
+        assert "2/100" in (last := new()) and "stopping (Ctrl-C again: at once)" in last
 
 
 def test_quiet_prints_nothing(tmp_path, estimator, capsys):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import Counter
 from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from posefix.refiner.uncertainty import (
 )
 from posefix.skeleton import H36M17
 from posefix.skeleton.errors import InputError, WeightsError
+from posefix.training import calibrate
 from posefix.training.calibrate import MOST_HIDDEN, Samples, fit, hide_joints, train_calibration
 from posefix.training.mocap import Sequence, load_mocap, write_mocap
 from posefix.training.protocol import make_benchmark
@@ -323,24 +326,8 @@ def data(tmp_path: Path) -> Path:
     folder.mkdir()
     standing = np.zeros((17, 3))
     standing[:, 2] = [
-        0,
-        0,
-        -0.45,
-        -0.87,
-        0,
-        -0.45,
-        -0.87,
-        0.23,
-        0.48,
-        0.6,
-        0.72,
-        0.45,
-        0.2,
-        -0.04,
-        0.45,
-        0.2,
-        -0.04,
-    ]
+        0, 0, -0.45, -0.87, 0, -0.45, -0.87, 0.23, 0.48, 0.6, 0.72, 0.45, 0.2, -0.04, 0.45, 0.2, -0.04,
+    ]  # fmt: skip
     standing[[1, 2, 3, 14, 15, 16], 1] = -0.15
     standing[[4, 5, 6, 11, 12, 13], 1] = 0.15
     for name in ("cmu", "hdm05"):
@@ -352,6 +339,24 @@ def data(tmp_path: Path) -> Path:
         )
         write_mocap(folder / f"mocap17_{name}.npz", [sequence])
     return folder
+
+
+def test_both_cameras_and_both_bodies_count_alike(data, monkeypatch):
+    """A user's camera is as rarely a laboratory's as the user's body is one that was trained on."""
+    seen = Counter()
+
+    def observe(refiner, lifter, bench, observed, person):
+        seen[person, bench.cameras, bool(observed.all())] += len(bench)
+        return Samples(
+            np.zeros((len(bench), 17, 4)), np.ones((len(bench), 17)), observed, np.full(len(bench), person)
+        )
+
+    monkeypatch.setattr(calibrate, "observe", observe)
+    calibrate.collect(cast(Refiner, None), cast(Lifter, None), data, stride=12, hidden_stride=20)
+    assert {key[0] for key in seen} == {0, 1, 2, 3}  # two people, two bodies each
+    for person in range(4):
+        for whole in (True, False):
+            assert 0.8 < seen[person, "lab", whole] / seen[person, "wild", whole] < 1.25
 
 
 def test_the_command_calibrates_weights_that_had_none(weights, data, capsys):

@@ -1,7 +1,7 @@
 """`posefix train calibration`: J_std of the refiner's weights, fitted on the `val` people (`refiner/uncertainty.py`).
 
-Exact and detector-like 2D, lab cameras; in their own bodies and in strange ones (`strange.py`), which count as
-people of their own; once with every joint observed and once with some hidden at random. Deterministic.
+Exact and detector-like 2D, lab and wild cameras; in their own bodies and in strange ones (`strange.py`), which count
+as people of their own; once with every joint observed and once with some hidden at random. Deterministic.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from ..refiner.reproject import PullConfig
 from ..refiner.uncertainty import JOINTS, PREDICTORS, SpreadConfig, interval
 from ..skeleton import H36M17
 from ..skeleton.errors import InputError
-from .protocol import Benchmark, row_keys
+from .protocol import Benchmark, Cameras, row_keys
 from .train_refiner import refiner_of
 
 Floats = npt.NDArray[np.floating]
-STRIDE, HIDDEN_STRIDE = 40, 64  # every how-manyth frame
+STRIDE, HIDDEN_STRIDE = 40, 64  # every how-manyth frame where four cameras see it
+CAMERAS: tuple[tuple[Cameras, int], ...] = (("lab", 4), ("wild", 1))  # and how many see a frame
 ROWS = 64  # frames a network call holds
 MOST_HIDDEN = 6  # joints of a pose, never the Hip
 LEVEL = 0.8  # the share of cases that is met exactly, over all joints
@@ -91,12 +92,13 @@ def join(parts: list[Samples]) -> Samples:
 def collect(
     refiner: Refiner, lifter: Lifter, data: Path, stride: int = STRIDE, hidden_stride: int = HIDDEN_STRIDE
 ) -> Samples:
-    """Poses of the `val` people in their own and in strange bodies, whole and with hidden joints."""
+    """Poses of the `val` people in their own and in strange bodies, whole and with hidden joints, by both cameras."""
     from .train_lifter import validation_sets
 
     parts, people = [], {}
-    for strange, (step, whole) in itertools.product((False, True), ((stride, True), (hidden_stride, False))):
-        for name, bench in validation_sets(data, step, strange).items():
+    kinds = itertools.product((False, True), CAMERAS, ((stride, True), (hidden_stride, False)))
+    for strange, (cameras, views), (step, whole) in kinds:
+        for name, bench in validation_sets(data, step * views // 4, strange, cameras).items():
             person = people.setdefault((name.rsplit("_", 1)[0], strange), len(people))
             shape = len(bench), JOINTS
             observed = np.ones(shape, bool) if whole else hide_joints(len(bench), seed=person)

@@ -16,7 +16,7 @@ from .augment import AugmentConfig
 from .loop import Batch, TrainConfig, Trainer
 from .mocap import load_mocap
 from .pool import VAL_FILES, build_pool, fold_of, training_sequences
-from .protocol import Benchmark, make_benchmark
+from .protocol import Benchmark, Cameras, make_benchmark
 from .strange import strange_bodies
 
 LIFTER_BUDGET = TrainConfig(samples=4_200_000)
@@ -31,14 +31,14 @@ def lifter_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def validation_sets(
-    data: Path, stride: int = VALIDATION_STRIDE, strange: bool = False
+    data: Path, stride: int = VALIDATION_STRIDE, strange: bool = False, cameras: Cameras = "lab"
 ) -> dict[str, Benchmark]:
-    """`val` people of cmu and hdm05, lab cameras, exact and detector-like 2D; in strange bodies on demand."""
+    """`val` people of cmu and hdm05, exact and detector-like 2D; in strange bodies on demand."""
     files = {name: load_mocap(data / f"{name}.npz") for name in VAL_FILES}
     if strange:
         files = {name: strange_bodies(mocap, "val") for name, mocap in files.items()}
     return {
-        f"{name.removeprefix('mocap17_')}_{kind}": make_benchmark(mocap, "val", "lab", kind, stride)
+        f"{name.removeprefix('mocap17_')}_{kind}": make_benchmark(mocap, "val", cameras, kind, stride)
         for name, mocap in files.items()
         for kind in ("gt", "det")
     }

@@ -294,6 +294,9 @@ def test_a_file_is_served_without_a_display(clip, start, tmp_path):
     found = re.search(r"http://\S+", line)
     assert found, line or process.communicate()[1]
     page = Page(found.group())
+    assert "the clip begins then" in line
+    time.sleep(0.3)
+    assert page.state()["frames"] == 0  # nobody has looked yet
     until(lambda: skeleton(page.picture()))
     assert page.press("r")["record"]
     frames = page.state()["frames"]

@@ -128,7 +128,7 @@ def run_live(source: str, settings: Settings, *, serve: str | None, folder: Path
     from .camera import Camera
     from .controls import Controls, State
     from .engine import Engine, load_networks
-    from .server import Server, parse_address, show_in_browser
+    from .server import Server, await_browser, parse_address, show_in_browser
     from .window import Window, check_display, show_in_window
 
     quiet = settings.verbosity < 0
@@ -149,10 +149,15 @@ def run_live(source: str, settings: Settings, *, serve: str | None, folder: Path
             with engine:
                 show_in_window(engine, window, interrupt)
         elif address is not None:
-            with Server(engine, address) as server, engine:
+            with Server(engine, address) as server:
+                waits = wanted.kind not in ("camera", "stream")
                 if not quiet:
-                    print_out(f"open {server.url} in a browser; Ctrl-C ends it")
-                show_in_browser(engine, server, interrupt)
+                    then = "the clip begins then; " if waits else ""
+                    print_out(f"open {server.url} in a browser; {then}Ctrl-C ends it")
+                if waits:
+                    await_browser(server, controls, interrupt)
+                with engine:
+                    show_in_browser(engine, server, interrupt)
     if not quiet:
         print_out(describe(engine, settings.verbosity > 0))
     code = EXIT_OK if interrupt.signal is None else 128 + interrupt.signal

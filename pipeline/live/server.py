@@ -21,6 +21,7 @@ import cv2
 from ...skeleton.errors import InputError
 from ..capture import Image
 from ..interrupt import Interrupt
+from .controls import Controls
 from .engine import Engine, Seen
 from .page import page
 from .picture import waiting_picture
@@ -51,7 +52,11 @@ def parse_address(words: str | None) -> tuple[str, int]:
 
 
 class Board:
-    """The newest picture, for any number of browsers; it becomes a JPEG when the first asks for it."""
+    """The newest picture, for any number of browsers; it becomes a JPEG when the first asks for it.
+
+    Attributes:
+        asked: whether anybody has looked so far. closed: no more pictures.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -59,6 +64,7 @@ class Board:
         self._seen = Seen(waiting_picture("starting"), time.monotonic(), False)
         self._number, self._sent, self._jpeg = 0, 0, (-1, b"")
         self._watchers, self.closed = 0, False
+        self.asked = False
 
     @property
     def watched(self) -> bool:
@@ -90,6 +96,7 @@ class Board:
 
     def after(self, number: int, patience_s: float) -> tuple[int, Seen]:
         """The newest picture with its number, waiting for one after `number`."""
+        self.asked = True
         with self._changed:
             self._changed.wait_for(lambda: self._number > number or self.closed, patience_s)
             return self._number, self._seen
@@ -276,6 +283,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Silent: lines would hold the token."""
+
+
+def await_browser(server: Server, controls: Controls, interrupt: Interrupt) -> None:
+    """Returns when somebody looks, quits, or a signal comes: a clip may be over before its page is open."""
+    while not (server.board.asked or controls.state.quit or interrupt.signal is not None):
+        time.sleep(PATIENCE_S)
 
 
 def show_in_browser(engine: Engine, server: Server, interrupt: Interrupt) -> None:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from .cli import print_out, report_error
 from .interrupt import Interrupt
 from .refine import RefineSettings, parse_size, refine_file
-from .report import ProgressBar, describe, print_warnings
+from .report import ProgressBar, describe, next_step, print_warnings
 from .settings import DeviceName
 from .smoothing import SmoothName
 
@@ -113,11 +113,13 @@ def refine(
 
     with Interrupt().listening() as interrupt:
         try:
-            with ProgressBar(quiet) as bar:  # gone before anything is printed
+            with ProgressBar(quiet, interrupt) as bar:  # gone before anything is printed
                 summary = refine_file(file, settings, warn=warn, watcher=bar, interrupt=interrupt)
         except Exception as error:
             return report_error(error, verbose)
     if not quiet:
         print_out(describe(summary, verbose))
+        if step := next_step(summary):
+            print_out(f"  {step}")
         print_warnings(summary)
     return summary.exit_code

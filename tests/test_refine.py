@@ -265,6 +265,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert (
         "json: 6 frames read, 4 detected, 2 interpolated" in out and "wrote json_refined/json_3d.csv" in out
     )
+    assert out.splitlines()[-1] == "  to look at them: posefix view json_refined"
     assert err == "posefix: warning: json: 2 frames between 0 and 5 have no file\n"
     assert call(["refine", "json", "--device", "cpu", "-q"]) == 3
     out, err = capsys.readouterr()

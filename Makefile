@@ -30,6 +30,7 @@ run: install
 endif
 
 $(SAMPLE): demos/make_sample.py | install
+	@echo "drawing a sample clip (up to a minute)"
 	@$(BIN)/python -m posefix.demos.make_sample $@
 
 install: $(VENV)/.posefix

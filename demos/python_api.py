@@ -56,6 +56,8 @@ def main(words: list[str]) -> int:
     picture = Path(words[1] if len(words) > 1 else "knee.png")
     try:
         with tempfile.TemporaryDirectory() as folder:
+            if not words:
+                print("drawing a sample clip; name your own to take that", file=sys.stderr)
             clip = words[0] if words else make_sample(Path(folder) / "sample.mp4", seconds=1.5)
             times, knee, spread = knee_angles(clip, Settings(hypotheses=10))
     except PosefixError as error:  # one line: what is wrong, where, and how to mend it

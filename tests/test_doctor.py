@@ -180,6 +180,9 @@ def test_damaged_and_missing_weights(monkeypatch, tmp_path):
 def test_codecs_are_really_tried(monkeypatch):
     video = [check_named("H.264"), check_named("HEVC")]
     assert [f.state for f in examine(video)] == ["ok", "ok"]
+    with monkeypatch.context() as other_pyav:
+        other_pyav.setattr("posefix.pipeline.reader.lens_of", lambda source: {}["no such word"])
+        assert "ok" not in [f.state for f in examine(video)]  # what stops every run is not ok
     monkeypatch.setattr(checks, "_frames_read", lambda path: 3)
     found = list(examine(video))
     assert [f.state for f in found] == ["wrong", "warning"] and "3 read back" in found[0].said

@@ -3,6 +3,8 @@
 The other commands are listed in `commands.py`. Nothing heavy is imported before a command runs.
 """
 
+# ruff: noqa: B008 - the groups of flags, which are defaults, are frozen
+
 from __future__ import annotations
 
 import difflib
@@ -25,43 +27,24 @@ from ..skeleton.errors import (
     PosefixError,
 )
 from .commands import app
-from .settings import DeviceName, Settings
+from .flags import ClipFlags, DetectorFlags, FileFlags, PersonFlags, PrintFlags, RefinerFlags
+from .settings import Settings
 from .settings_file import named
-from .smoothing import SmoothName
 
 if TYPE_CHECKING:
     from .reader import Source
-
-_DEFAULT = Settings()
 
 
 @app.default
 def run(
     *videos: str,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    detector: str = _DEFAULT.detector,
-    pose_model: str | None = None,
-    det_model: str | None = None,
-    pose_preset: str | None = None,
-    pose_weights: str | None = None,
-    det_weights: str | None = None,
-    person: str = _DEFAULT.person,
-    device: DeviceName = _DEFAULT.device,
-    steps: int = _DEFAULT.steps,
-    hypotheses: int = _DEFAULT.hypotheses,
-    seed: int = _DEFAULT.seed,
-    height: float = _DEFAULT.height,
-    refine: bool = _DEFAULT.refine,
-    smooth: SmoothName = _DEFAULT.smooth,
-    render: bool = _DEFAULT.render,
-    start: float | None = None,
-    end: float | None = None,
-    max_frames: int | None = None,
-    batch_size: int = _DEFAULT.batch_size,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
-    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False,
+    detector: DetectorFlags = DetectorFlags(),
+    people: PersonFlags = PersonFlags(),
+    refiner: RefinerFlags = RefinerFlags(),
+    clip: ClipFlags = ClipFlags(),
+    files: FileFlags = FileFlags(),
+    printed: PrintFlags = PrintFlags(),
     config: Path | None = None,
 ) -> int:
     """Process clips.
@@ -72,54 +55,6 @@ def run(
         Video files, globs, folders or globs of images, a camera index, or RTSP/HTTP URLs.
     output
         Folder for the results; with several inputs each gets DIR/NAME_posefix. Default: NAME_posefix.
-    detector
-        2D detector: mediapipe, or onnx, mmpose or cpn with networks of your choice.
-    pose_model
-        Pose network. onnx: an .onnx file with heatmaps or SimCC. mmpose: a config, or a name of its model zoo;
-        default: human (RTMPose-m). cpn: 256x192 or 384x288. Default: recognised.
-    det_model
-        Person detector: an .onnx file of RTMDet or YOLOX; for mmpose also a config or name of MMDetection.
-        Default: the whole frame.
-    pose_preset
-        How the pose network's pictures are normalised. Default: recognised.
-    pose_weights
-        Weights of CPN or of MMPose's config: a .pth.tar or .pth file.
-    det_weights
-        Weights of MMDetection's config: a .pth file.
-    person
-        Who of several people: all, largest, or their numbers, e.g. 0,2; they count from 0 by first appearance.
-    device
-        Where the networks run; auto takes the fastest there is.
-    steps
-        Denoising steps of the refiner, 1 to 50.
-    hypotheses
-        Poses drawn per frame, 1 to 200: their mean is the pose, their spread the uncertainty.
-    seed
-        Seed of the hypotheses; the same seed gives the same files.
-    height
-        Stature of the person in metres; scales the 3D.
-    refine
-        Refine the lifted pose; without, there is no uncertainty.
-    smooth
-        How much the 3D is smoothed over time.
-    render
-        Write the rendered video.
-    start
-        Begin at this second.
-    end
-        Stop at this second.
-    max_frames
-        Stop after so many frames.
-    batch_size
-        Frames that go through the networks at once; changes speed and memory, not results.
-    overwrite
-        Replace the results of an earlier run.
-    resume
-        Finish an earlier run that was interrupted.
-    quiet
-        Print nothing but errors.
-    verbose
-        Print more, and tracebacks of unexpected errors.
     config
         TOML file with settings, as `posefix config` prints it; flags win over it.
     """
@@ -129,28 +64,12 @@ def run(
     try:
         settings = Settings(
             output=output,
-            detector=detector,
-            pose_model=pose_model,
-            det_model=det_model,
-            pose_preset=pose_preset,
-            pose_weights=pose_weights,
-            det_weights=det_weights,
-            person=person,
-            device=device,
-            steps=steps,
-            hypotheses=hypotheses,
-            seed=seed,
-            height=height,
-            refine=refine,
-            smooth=smooth,
-            render=render,
-            start=start,
-            end=end,
-            max_frames=max_frames,
-            overwrite=overwrite,
-            resume=resume,
-            verbosity=-1 if quiet else int(verbose),
-            batch_size=batch_size,
+            verbosity=printed.verbosity,
+            **vars(detector),
+            **vars(people),
+            **vars(refiner),
+            **vars(clip),
+            **vars(files),
         )
     except InputError as error:
         raise named(error, config) from None

@@ -20,6 +20,7 @@ from ..skeleton import H36M17, Frame, FramePoses, Pose2D
 from ..skeleton.errors import InputError
 from ..skeleton.poses import FloatArray
 from .estimate import TRAINED_HEIGHT_M, PoseEstimator
+from .flags import KeypointFlags
 from .interrupt import Interrupt
 from .keypoint_files import FORMATS, KeypointClip, ReadOptions, read_keypoints
 from .keypoint_files.joints import NOMINAL_SIZE, layout_name
@@ -38,32 +39,21 @@ _BLANK = np.zeros((1, 1, 3), np.uint8)
 _BLANK.setflags(write=False)
 
 
-@dataclass(frozen=True)
-class RefineSettings(Settings):
-    """How to process a keypoint file; what `Settings` has, and:
+@dataclass(frozen=True, kw_only=True)
+class RefineSettings(KeypointFlags, Settings):  # pyright: ignore[reportIncompatibleVariableOverride]
+    """How to process a keypoint file; what `Settings` and `flags.KeypointFlags` have, and:
 
     Attributes:
         detector: "file"; nothing is detected.
-        height: metres; None: 1.75 for 2D, the file's own size for 3D.
-        format: of the file; None: recognised. layout: of its joints; None: recognised.
-        video: the clip that the keypoints are of, to draw on; None: nothing is drawn.
-        lift: do not use the file's 3D where there is 2D of a picture.
         size: width and height of the picture, for normalised coordinates.
-        fps: frames per second; None: the video's, the file's, or 30.
 
     Raises:
         InputError: a value makes no sense.
     """
 
     detector: str = "file"
-    height: float | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     render: bool = False
-    format: str | None = None
-    layout: str | None = None
-    video: str | None = None
-    lift: bool = False
     size: tuple[int, int] | None = None
-    fps: float | None = None
 
     def __post_init__(self) -> None:
         common = {f.name: getattr(self, f.name) for f in fields(Settings)}

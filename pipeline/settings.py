@@ -1,18 +1,18 @@
-"""Everything a run can be told: one frozen dataclass whose fields are the flags of `posefix`."""
+"""Everything a run can be told: the flags of `posefix` in one frozen dataclass, checked."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from ..detectors.base import DetectorOptions, check_options, find_detector, sees_one
 from ..skeleton.errors import InputError
-from .smoothing import SMOOTH, SmoothName
+from .flags import ClipFlags, DetectorFlags, DeviceName, FileFlags, PersonFlags, RefinerFlags
+from .smoothing import SMOOTH
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-DEVICES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
+DEVICES: tuple[str, ...] = get_args(DeviceName)
 
 MAX_STEPS = 50  # the refiner's diffusion has no more
 MAX_HYPOTHESES = 200
@@ -21,59 +21,20 @@ MIN_HEIGHT_M, MAX_HEIGHT_M = 0.3, 3
 ALL, LARGEST = "all", "largest"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to process a clip.
+@dataclass(frozen=True, kw_only=True)
+class Settings(FileFlags, ClipFlags, RefinerFlags, PersonFlags, DetectorFlags):
+    """How to process a clip: the flags, which `flags.py` explains, and:
 
     Attributes:
         output: folder for the results; None: NAME_posefix in the current folder.
-        detector: name of the 2D detector.
-        pose_model, det_model: files of its networks, for detectors that take them.
-        pose_preset: how the pose model's pictures are normalised; None: recognised.
-        pose_weights, det_weights: files of the networks' weights, for detectors that take them apart.
-        person: who of several people: "all", "largest", or numbers as in "0,2".
-        device: where the networks run; "auto" takes the fastest there is.
-        steps: denoising steps of the refiner.
-        hypotheses: poses drawn per person and frame; their mean is the pose, their spread the uncertainty.
-        seed: seed of the hypotheses' noise; the same seed gives the same bytes.
-        height: stature of the person, metres; scales the 3D.
-        refine: False gives the lifter's pose, without uncertainty.
-        smooth: how much the 3D is smoothed over time: "off", "light" or "strong".
-        render: False writes no video.
-        start, end: seconds of the clip to begin and stop at.
-        max_frames: stop after so many frames.
-        overwrite: replace the results of an earlier run.
-        resume: finish an earlier run that was interrupted.
         verbosity: -1 quiet, 0 normal, 1 verbose (tracebacks).
-        batch_size: frames that go through the networks at once; changes speed and memory, not results.
 
     Raises:
         InputError: a value makes no sense.
     """
 
     output: Path | None = None
-    detector: str = "mediapipe"
-    pose_model: str | None = None
-    det_model: str | None = None
-    pose_preset: str | None = None
-    pose_weights: str | None = None
-    det_weights: str | None = None
-    person: str = "all"
-    device: DeviceName = "auto"
-    steps: int = 2
-    hypotheses: int = 5
-    seed: int = 0
-    height: float = 1.75
-    refine: bool = True
-    smooth: SmoothName = "light"
-    render: bool = True
-    start: float | None = None
-    end: float | None = None
-    max_frames: int | None = None
-    overwrite: bool = False
-    resume: bool = False
     verbosity: int = 0
-    batch_size: int = 8
 
     def __post_init__(self) -> None:
         find_detector(self.detector)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from cyclopts import Token
 
 from ..skeleton.errors import InputError
+from .flags import PrintFlags
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def options(arguments: ArgumentCollection | None = None) -> dict[str, Option]:
 
         arguments = app.assemble_argument_collection(parse_docstring=True)
     found: dict[str, Option] = {}
-    for argument in arguments:
+    for argument in (a for a in arguments if not a.children):  # not the groups of flags
         name = argument.field_info.name
         if name in NO_SETTINGS:
             continue
@@ -177,11 +178,11 @@ def load_settings(path: str | Path) -> Settings:
         InputError: as `read_settings`, or a value makes no sense.
     """
     values = read_settings(path)
-    quiet, verbose = (bool(values.pop(name, False)) for name in OPPOSITES)
+    printed = PrintFlags(**{name: values.pop(name) for name in OPPOSITES if name in values})
     if "output" in values:
         values["output"] = Path(values["output"])
     try:
-        return Settings(**values, verbosity=-1 if quiet else int(verbose))
+        return Settings(**values, verbosity=printed.verbosity)
     except InputError as error:
         raise named(error, path) from None
 
@@ -197,7 +198,7 @@ def fill_from_file(app: App, commands: Iterable[str], arguments: ArgumentCollect
     Raises:
         InputError: as `read_settings`.
     """
-    by_name = {argument.field_info.name: argument for argument in arguments}
+    by_name = {argument.field_info.name: argument for argument in arguments if not argument.children}
     config = by_name.get("config")
     if tuple(commands) or config is None or not config.tokens:
         return

@@ -1,5 +1,7 @@
 """`posefix webcam`: words in, the live program called."""
 
+# ruff: noqa: B008 - the groups of flags, which are defaults, are frozen
+
 from __future__ import annotations
 
 import contextlib
@@ -11,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ...skeleton.errors import EXIT_OK, InputError
-from ..settings import DeviceName, Settings
-from ..smoothing import SmoothName
+from ..flags import DetectorFlags, PersonFlags, PrintFlags, RefinerFlags, Switch
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-_DEFAULT = Settings()
 FOLDER = Path("webcam_posefix")
 
 
@@ -26,23 +27,11 @@ def webcam(
     *,
     serve: Annotated[list[str] | None, Parameter(consume_multiple=(0, 1), negative="")] = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = FOLDER,
-    smooth: SmoothName = _DEFAULT.smooth,
-    mirror: Annotated[bool, Parameter(negative="")] = False,
-    detector: str = _DEFAULT.detector,
-    pose_model: str | None = None,
-    det_model: str | None = None,
-    pose_preset: str | None = None,
-    pose_weights: str | None = None,
-    det_weights: str | None = None,
-    person: str = _DEFAULT.person,
-    device: DeviceName = _DEFAULT.device,
-    steps: int = _DEFAULT.steps,
-    hypotheses: int = _DEFAULT.hypotheses,
-    seed: int = _DEFAULT.seed,
-    height: float = _DEFAULT.height,
-    refine: bool = _DEFAULT.refine,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
-    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False,
+    mirror: Switch = False,
+    detector: DetectorFlags = DetectorFlags(),
+    people: PersonFlags = PersonFlags(),
+    refiner: RefinerFlags = RefinerFlags(),
+    printed: PrintFlags = PrintFlags(),
 ) -> int:
     """Show a camera, stream or file with its skeletons as it happens, in a window or a browser.
 
@@ -51,62 +40,15 @@ def webcam(
     source
         A camera's number, an RTSP or HTTP URL, or a file, which plays at its own pace.
     serve
-        Show it in a browser, at HOST:PORT; alone: at 127.0.0.1:8765, for this machine only. Elsewhere the
-        address has a token that is asked for.
+        Show it in a browser, at HOST:PORT; alone: at 127.0.0.1:8765, for this machine only.
+        Elsewhere the address has a token that is asked for.
     output
         Folder for recordings; each gets a folder of its own in it.
-    smooth
-        How much the 3D is smoothed over time.
     mirror
         Swap left and right on the screen; joints keep their names.
-    detector
-        2D detector: mediapipe, or onnx, mmpose or cpn with networks of your choice.
-    pose_model
-        Pose network, as for clips.
-    det_model
-        Person detector, as for clips.
-    pose_preset
-        How the pose network's pictures are normalised. Default: recognised.
-    pose_weights
-        Weights of CPN or of MMPose's config.
-    det_weights
-        Weights of MMDetection's config.
-    person
-        Who of several people: all, largest, or their numbers, e.g. 0,2.
-    device
-        Where the networks run; auto takes the fastest there is.
-    steps
-        Denoising steps of the refiner, 1 to 50.
-    hypotheses
-        Poses drawn per frame, 1 to 200: their mean is the pose, their spread the uncertainty; 1 is fastest.
-    seed
-        Seed of the hypotheses.
-    height
-        Stature of the person in metres; scales the 3D.
-    refine
-        Refine the lifted pose, until f is pressed.
-    quiet
-        Print nothing but errors.
-    verbose
-        Print more, and tracebacks of unexpected errors.
     """
     settings = Settings(
-        detector=detector,
-        pose_model=pose_model,
-        det_model=det_model,
-        pose_preset=pose_preset,
-        pose_weights=pose_weights,
-        det_weights=det_weights,
-        person=person,
-        device=device,
-        steps=steps,
-        hypotheses=hypotheses,
-        seed=seed,
-        height=height,
-        refine=refine,
-        smooth=smooth,
-        verbosity=-1 if quiet else int(verbose),
-        batch_size=1,
+        batch_size=1, verbosity=printed.verbosity, **vars(detector), **vars(people), **vars(refiner)
     )
     address = None if serve is None else (serve or [""])[0]
     return run_live(source, settings, serve=address, folder=output, mirror=mirror)

@@ -45,6 +45,11 @@ def test_limbs_do_not_leap():
     kicked = figure()
     kicked[ENDS] += (200, -100)
     assert not is_leap(figure(), kicked, STEP_S)
+    far = [H36M17.joints.index(j) for j in ("Head", "Neck", "Spine", "LWrist", "RWrist", "LAnkle", "RAnkle")]
+    kicked = figure()
+    kicked[far] += (200, -100)  # most of what is seen
+    trunk = [H36M17.joints.index(j) for j in ("Hip", "Thorax")] + TRUNK
+    assert not is_leap(only(figure(), trunk + far), only(kicked, trunk + far), STEP_S)
 
 
 def test_sides_mixed_up_and_upside_down_are_no_leaps():

@@ -3,8 +3,9 @@
 MediaPipe's graph looks for the person where they were in the frame before, and keeps that region steady with a One-Euro
 filter, the memory of which goes back to where the person was found. Fed some frames again, it does not come back to the
 same region, not to the last bit (measured on four clips, up to 89 frames). So the two points of the network that the
-region is made of are kept for every frame (54 bytes). Here the same calculators are joined anew: the filter is fed the
-kept points, and then the network is given the region. The poses are those of MediaPipe's own graph, bit for bit.
+region is made of are kept for every look (54 bytes; at the frame in which somebody is found there are two looks, at
+others one). Here the same calculators are joined anew: the filter is fed the kept points, and then the network is given
+the region. The poses are those of MediaPipe's own graph, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_POINTS = 2  # that a region is made of
 _STEP_US = 33_333  # between frames, whatever their times: what MediaPipe's own solutions tell the filter
 
 _NETWORK = """
@@ -83,7 +85,8 @@ class Follower:
 
     Args:
         blank: (H, W, 3) uint8, a picture of the size that frames go in with.
-        points: of every frame since the person was found, serialised `NormalizedLandmarkList`s.
+        points: of every frame since the person was found, serialised `NormalizedLandmarkList`s; those of several
+            looks at one frame one after the other.
         options: of MediaPipe's calculators.
     """
 
@@ -111,7 +114,8 @@ class Follower:
         self._filter.observe_output_stream("region", self._keep)
         self._filter.start_run()
         for serialised in points:
-            self._move(_landmarks(serialised))
+            for look in _looks(serialised):
+                self._move(look)
         # It opens its model, and chatters, now and not later; it remembers nothing.
         self._network.process({"image": blank, "region": self._region})
 
@@ -144,7 +148,10 @@ class Follower:
         self._filter.close()
 
 
-def _landmarks(serialised: bytes) -> Any:
+def _looks(serialised: bytes) -> list[Any]:
+    """The points of a frame, two for each look at it."""
     from mediapipe.framework.formats import landmark_pb2
 
-    return landmark_pb2.NormalizedLandmarkList.FromString(serialised)  # type: ignore[attr-defined]
+    of = landmark_pb2.NormalizedLandmarkList  # type: ignore[attr-defined]
+    points = of.FromString(serialised).landmark
+    return [of(landmark=points[k : k + _POINTS]) for k in range(0, len(points), _POINTS)]

@@ -68,6 +68,42 @@ def test_mediapipe_is_deterministic(photo):
         assert a.keypoints.tobytes() == b.keypoints.tobytes() and a.scores.tobytes() == b.scores.tobytes()
 
 
+def test_mediapipe_looks_twice_at_whoever_is_new(photo, monkeypatch):
+    """The pose is the second look's; and the state holds both, so that a run can be taken up after that frame."""
+    detector, other = create_detector("mediapipe"), create_detector("mediapipe")
+    process, looks = detector._process, []
+    monkeypatch.setattr(detector, "_process", lambda image: looks.append(process(image)) or looks[-1])
+    counts, poses, states = [], [], []
+    first, second, third = pans(photo, 3)
+    for image in (np.zeros_like(photo), first.image, second.image, np.zeros_like(photo), third.image):
+        before = len(looks)
+        poses.append(detector.detect(Frame(0, 0.0, image)))
+        counts.append(len(looks) - before)
+        states.append(((512, 512), detector.state()))
+    assert counts == [1, 2, 1, 1, 2] and [len(found) for found in poses] == [0, 1, 1, 0, 1]
+    coarse, settled = ([p.x * 512 for p in look[0].landmark] for look in looks[1:3])
+    np.testing.assert_array_equal(poses[1][0].keypoints[:, 0], np.float32(settled))
+    assert np.abs(np.subtract(coarse, settled)).max() > 1
+    other.restore(states[:2])
+    (resumed,) = other.detect(second)
+    assert resumed.keypoints.tobytes() == poses[2][0].keypoints.tobytes() and other.state() == states[2][1]
+    detector.close()
+    other.close()
+
+
+def test_mediapipe_keeps_the_first_look_where_the_second_finds_nobody(photo, monkeypatch):
+    detector = create_detector("mediapipe")
+    process, looks = detector._process, []
+    monkeypatch.setattr(
+        detector,
+        "_process",
+        lambda image: looks.append(1) or (process(image) if len(looks) % 2 else (None, None)),
+    )
+    assert len(detector.detect(Frame(0, 0.0, photo))) == 1 and detector.state() == b""
+    assert len(detector.detect(Frame(1, 0.1, photo))) == 1 and len(looks) == 4  # searched anew
+    detector.close()
+
+
 def test_keypoints_are_in_pixels_of_the_given_frame_at_any_size(photo):
     import cv2
 

@@ -350,6 +350,25 @@ def test_of_several_tables_the_one_with_a_record_is_meant(tmp_path):
     assert find_run(folder / "clip_by_hand_3d.csv").name == "clip_by_hand"
 
 
+def test_of_a_clip_its_results_are_shown(tmp_path, monkeypatch, capsys):
+    """Those in the current folder, where a run puts them; else those beside the clip. And a line says which."""
+    (tmp_path / "films").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    clip = tmp_path / "films" / "clip.mp4"
+    clip.write_bytes(b"\0\0\0 ftyp\xda")
+    beside = make_run(tmp_path / "films" / "clip_posefix", video=False)
+    assert call(["view", str(clip), "--no-open"]) == 0
+    assert f"{clip}: a clip; its results are in {beside}\n" in capsys.readouterr().out
+    assert (beside / "clip_view.html").is_file()
+    here = make_run(tmp_path / "here" / "clip_posefix", video=False)
+    assert call(["view", str(clip), "--no-open"]) == 0
+    assert "its results are in clip_posefix\n" in capsys.readouterr().out
+    assert (here / "clip_view.html").is_file()
+    assert call(["plot", str(clip), "--joints", "RKnee"]) == 0
+    assert (here / "clip_position_RKnee.png").is_file()
+
+
 def test_page_that_cannot_be_written(tmp_path, capsys):
     folder = make_run(tmp_path / "run", video=False)
     assert call(["view", str(folder), "--no-open", "-o", str(tmp_path / "no" / "p.html")]) == 3

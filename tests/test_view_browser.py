@@ -329,6 +329,7 @@ def test_theme_changes_and_help_opens(show):
     assert view.page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
     view.page.keyboard.press("?")
     assert "5 hypotheses" in view.page.inner_text("#about")
+    assert "where it looks down or up, the skeleton seems to lean" in view.page.inner_text("#help")
     view.page.keyboard.press("Escape")
     assert not view.page.is_visible("#help")
 

@@ -31,7 +31,7 @@ def view(
     Parameters
     ----------
     folder
-        Folder that posefix wrote, or the NAME_3d.csv in it.
+        Folder that posefix wrote, the NAME_3d.csv in it, or the clip whose folder is here or beside it.
     output
         Where the page goes. Default: NAME_view.html in the folder.
     video
@@ -41,7 +41,7 @@ def view(
     open
         Open the page in the browser.
     """
-    run = find_run(folder)
+    run = find_run(_results_of(folder))
     motion = read_motion(run.csv_3d, run.csv_2d)
     target = output or run.csv_3d.with_name(f"{run.name}_view.html")
     if target.suffix.lower() not in (".html", ".htm"):
@@ -55,6 +55,17 @@ def view(
     if open and not _open(target):
         print_out("  no browser to open it in here; open the file with one")
     return 0
+
+
+def _results_of(where: Path) -> Path:
+    """For a clip the folder of its results, if that is where runs put it, or beside the clip; else `where` itself."""
+    if where.is_dir() or where.suffix.lower() in ("", ".csv"):
+        return where
+    for folder in (Path(f"{where.stem}_posefix"), where.with_name(f"{where.stem}_posefix")):
+        if (folder / f"{where.stem}_3d.csv").is_file():
+            print_out(f"{where}: a clip; its results are in {folder}")
+            return folder / f"{where.stem}_3d.csv"
+    return where
 
 
 def _open(page: Path) -> bool:
@@ -83,7 +94,7 @@ def plot(
     Parameters
     ----------
     csv
-        NAME_3d.csv, or the folder it is in.
+        NAME_3d.csv, the folder it is in, or the clip whose folder is here or beside it.
     joints
         Names with commas between, e.g. RKnee,LKnee.
     what
@@ -93,7 +104,7 @@ def plot(
     person
         Number of the person. Default: whoever is there in most frames.
     """
-    run = find_run(csv)
+    run = find_run(_results_of(csv))
     names = parse_joints(joints, what)
     motion = read_motion(run.csv_3d)
     track = motion.person(person)

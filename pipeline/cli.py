@@ -28,7 +28,7 @@ from ..skeleton.errors import (
 )
 from .commands import app
 from .flags import ClipFlags, DetectorFlags, FileFlags, PersonFlags, PrintFlags, RefinerFlags
-from .settings import Settings
+from .settings import Settings, results_folder
 from .settings_file import named
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def process_all(words: Sequence[str], settings: Settings) -> int:
         for source in sources:
             own = settings
             if several and settings.output is not None:
-                own = replace(settings, output=settings.output / f"{source.name}_posefix")
+                own = replace(settings, output=settings.output / results_folder(source.name))
             try:
                 with ProgressBar(quiet, interrupt) as bar:  # gone before anything is printed
                     summary = run_video(source, own, estimator=estimator, watcher=bar, interrupt=interrupt)

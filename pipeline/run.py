@@ -37,7 +37,7 @@ from .placing import Stage
 from .reader import Source, SourceInfo, open_source
 from .record import make_record
 from .render import Renderer, RenderSettings
-from .settings import Settings, parse_person
+from .settings import Settings, parse_person, results_folder
 from .sinks import Csv2DSink, write_run_json
 from .smoothing import Smoother
 from .sources import as_source
@@ -134,7 +134,7 @@ def run_video(
     limits = {"start_s": settings.start, "end_s": settings.end, "max_frames": settings.max_frames}
     with open_source(source, **limits) as reader:
         load: Loader = functools.partial(load_both, estimator, settings)
-        folder, name = settings.output or Path(f"{reader.info.name}_posefix"), reader.info.name
+        folder, name = settings.output or results_folder(reader.info.name), reader.info.name
         mark, paths = resume.fingerprint(as_source(source)), OutputPaths.of(name, folder)
         if settings.resume and resume.is_finished(paths, settings, mark):
             return RunSummary(name, paths, finished_before=True)

@@ -72,6 +72,11 @@ class Settings(FileFlags, ClipFlags, RefinerFlags, PersonFlags, DetectorFlags):
         )
 
 
+def results_folder(name: str) -> Path:
+    """Where the results of the clip of that name go unless told otherwise: into the current folder."""
+    return Path(f"{name}_posefix")
+
+
 def parse_person(word: str) -> tuple[int, ...]:
     """The numbers that `--person` names; none for "all" and "largest". Raises InputError."""
     if word in (ALL, LARGEST):

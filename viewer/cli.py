@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..pipeline.cli import print_out
+from ..pipeline.settings import results_folder
 from ..skeleton.errors import InputError
 from .motion import find_run, read_motion
 from .page import EMBED_LIMIT_MB, write_page
@@ -61,7 +62,8 @@ def _results_of(where: Path) -> Path:
     """For a clip the folder of its results, if that is where runs put it, or beside the clip; else `where` itself."""
     if where.is_dir() or where.suffix.lower() in ("", ".csv"):
         return where
-    for folder in (Path(f"{where.stem}_posefix"), where.with_name(f"{where.stem}_posefix")):
+    own = results_folder(where.stem)
+    for folder in (own, where.parent / own):
         if (folder / f"{where.stem}_3d.csv").is_file():
             print_out(f"{where}: a clip; its results are in {folder}")
             return folder / f"{where.stem}_3d.csv"

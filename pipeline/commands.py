@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from .record import package_version
 from .settings_file import fill_from_file
+from .words import check_words
 
 HELP = "Monocular 3D human pose: a video in, a rendered video and 3D keypoint CSVs out."
 EXAMPLES = """Examples:
@@ -46,7 +47,7 @@ app = App(
     help_epilogue=EXAMPLES,
     version=lambda: f"posefix {package_version('posefix')}",
     suppress_keyboard_interrupt=False,  # else it ends without a word
-    config=fill_from_file,
+    config=(check_words, fill_from_file),
 )
 # Lazy: named, not imported, so that the help of the main job does not wait for what trains.
 app.command(

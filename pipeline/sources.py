@@ -122,6 +122,10 @@ def as_source(source: Source | str | Path | int | Sequence[str]) -> Source:
 
 def _whole_source(word: str) -> Source | None:
     """The source that a word means by itself, or None where it names files."""
+    if not word:  # as a path it would be the current folder
+        raise InputError(
+            "the name of a clip is empty; name a video, a folder of images, a camera index or a URL"
+        )
     if word.isdecimal() and not Path(word).exists():
         return _camera(int(word))
     if _URL.match(word):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from cyclopts import App
 from posefix.pipeline import refine_cli
 from posefix.pipeline.cli import app, call
 from posefix.pipeline.flags import DetectorFlags, FileFlags, KeypointFlags, PersonFlags, RefinerFlags
@@ -97,3 +99,71 @@ def test_own_flags_of_refine(monkeypatch, capsys):
 def test_there_are_no_others(flag, capsys):
     assert call(["clip.mp4", flag]) == 2
     assert f"Unknown option: {flag}." in capsys.readouterr().err
+
+
+def commands_of(app: App, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The words of every command that does something, of those below them, too."""
+    below = [name for name in app if not name.startswith("-")]
+    own = [words] if app.default_command else []
+    return own + [found for name in below for found in commands_of(app[name], (*words, name))]
+
+
+def numbers_of(kind: type) -> list[tuple[tuple[str, ...], str]]:
+    """Every command and its flags of a kind of numbers."""
+    found = []
+    for words in commands_of(app):
+        command = app
+        for word in words:
+            command = command[word]
+        for argument in command.assemble_argument_collection():
+            if kind in (argument.hint, *get_args(argument.hint)) and not argument.children:
+                found.append((words, argument.name))
+    return found
+
+
+@pytest.mark.parametrize(("words", "flag"), numbers_of(int))
+@pytest.mark.parametrize("value", ["1.5", "-0.4", "0.5"])
+def test_no_whole_number_is_rounded(words, flag, value, capsys):
+    assert call([*words, flag, value]) == 2
+    assert f"error: {flag} {value}: expected a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "flag"), numbers_of(float))
+def test_nan_is_no_number(words, flag, capsys):
+    assert call([*words, flag, "nan"]) == 2
+    assert f"error: {flag} nan: expected a number" in capsys.readouterr().err
+
+
+def test_these_are_all_commands_with_numbers():
+    assert {words[0] if words else "" for words, _ in numbers_of(int)} == {
+        "", "refine", "webcam", "plot", "train", "eval",
+    }  # fmt: skip
+    assert ((), "--hypotheses") in numbers_of(int)
+    assert (("train", "cce"), "--ddim-steps") in numbers_of(int)
+    assert (("view",), "--embed-limit") in numbers_of(float)
+
+
+def test_whole_numbers_may_be_written_with_a_point(monkeypatch, capsys):
+    assert use(["refine", "x", "--hypotheses", "3.0"], monkeypatch).hypotheses == 3
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["clip.mp4", "--output", ""], ["clip.mp4", "-o", ""], ["clip.mp4", "--pose-model", ""], ["view", ""],
+        ["refine", ""], ["webcam", "--output", ""], ["data", "convert", "a.bvh", ""],
+    ],
+)  # fmt: skip
+def test_an_empty_name_is_not_the_current_folder(words, capsys):
+    assert call(words) == 2
+    assert ": is empty; give a value, or leave it out" in capsys.readouterr().err
+
+
+def test_an_empty_clip_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    monkeypatch.chdir(tmp_path)
+    assert call(["", "a.png"]) == 2
+    said = capsys.readouterr().err
+    assert "the name of a clip is empty" in said
+    assert "a.png: nothing can be decoded" in said

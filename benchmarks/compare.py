@@ -30,6 +30,7 @@ from posefix.skeleton.devices import resolve_device
 from posefix.skeleton.errors import InputError, PosefixError
 from posefix.training.evaluate import IN_DOMAIN, evaluate, prepare, take_rows
 from posefix.training.evaluate_system import measure_speed
+from posefix.training.loop import samples_seen
 from posefix.training.mocap import load_mocap
 from posefix.training.protocol import Benchmark, make_benchmark
 from posefix.training.systems import SYSTEMS, SystemConfig, from_dict
@@ -97,7 +98,7 @@ def find_runs(folder: Path) -> list[Run]:
         runs.append(Run(name, label_of(name, config), path.parent, seed))
     if not runs:
         raise InputError(f"{folder}: no finished runs of `posefix train NAME` below it")
-    budgets = {_read(r.folder, "config.json")["samples"] for r in runs}
+    budgets = {_samples(r.folder) for r in runs}
     if len(budgets) > 1:
         counts = ", ".join(str(b) for b in sorted(budgets))
         raise InputError(f"{folder}: runs of different budgets ({counts} samples) do not compare")
@@ -170,9 +171,15 @@ def evaluate_run(
     first = benchmarks.of(sets[0])[0]
     return {
         "system": run.system, "label": run.label, "seed": run.seed, "run": str(run.folder or "shipped"),
-        "machine": _read(run.folder, "machine.json"), "samples": _read(run.folder, "config.json").get("samples"),
+        "machine": _read(run.folder, "machine.json"), "samples": _samples(run.folder),
         "options": dict(run.options), **identity, "sets": figures, "speed": measure_speed(stages, first, device),
     }  # fmt: skip
+
+
+def _samples(folder: Path | None) -> int | None:
+    """What the network of a run folder, or of the one above its exported weights, was trained on."""
+    places = [] if folder is None else [folder, folder.parent]
+    return next((samples_seen(p) for p in places if (p / "config.json").is_file()), None)
 
 
 def _read(folder: Path | None, name: str) -> dict[str, Any]:

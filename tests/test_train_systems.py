@@ -16,7 +16,7 @@ from posefix.refiner.mixture import Mixture, fit
 from posefix.skeleton.errors import InputError
 from posefix.training import train_system as module
 from posefix.training.evaluate import evaluate_cli
-from posefix.training.loop import TrainConfig
+from posefix.training.loop import TrainConfig, samples_seen
 from posefix.training.mocap import Sequence, write_mocap
 from posefix.training.systems import SYSTEMS, with_options
 from posefix.training.train_system import load_lifter, load_system, train_system
@@ -135,6 +135,29 @@ def test_a_run_folder_refuses_other_settings_lifters_and_budgets(runs, toy, mixt
     for refused, words in cases:
         with pytest.raises(InputError, match=words):
             train(**refused)
+
+
+def test_a_run_goes_on_from_another_of_the_same_system(runs, toy, mixture, sets, tmp_path) -> None:
+    longer = replace(BUDGET, samples=2 * BUDGET.batch, seed=5)
+
+    def train(name, run, begin, lifter=toy.lifter):
+        return train_system(name, small(name), toy, lifter, pytest.fail, sets, run, longer, begin=begin)
+
+    network = train("diffpose", tmp_path / "two", runs["diffpose"]).network
+    assert samples_seen(tmp_path / "two") == BUDGET.samples + longer.samples
+    before = torch.load(runs["diffpose"] / "best.pt", weights_only=True)
+    after = network.state_dict()
+    moved = [float((after[k] - before[k]).abs().max()) for k in before]
+    assert 0 < max(moved) < 0.2  # two steps from there, not from the start
+    assert (tmp_path / "two" / "noise.safetensors").read_bytes() == (
+        runs["diffpose"] / "noise.safetensors"
+    ).read_bytes()
+    train("diffpose", tmp_path / "three", tmp_path / "two")
+    assert samples_seen(tmp_path / "three") == BUDGET.samples + 2 * longer.samples
+    with pytest.raises(InputError, match="other settings"):
+        train("diffpose", tmp_path / "other", runs["e533"])
+    with pytest.raises(InputError, match="no trained system"):
+        train("diffpose", tmp_path / "none", tmp_path)
 
 
 def test_a_folder_with_a_lifters_run_is_not_taken_over(toy, mixture, sets, tmp_path) -> None:
@@ -280,3 +303,5 @@ def test_the_command_trains_on_mocap_files(runs, toy, mixture, sets, tmp_path, m
     assert json.loads((run / "config.json").read_text())["seed"] == 3
     assert json.loads((run / "system.json").read_text())["drawn"]["augment"]["odd_body"] > 0
     assert (run / "curves.png").is_file()
+    gone = [str(w) for w in (*words, "--begin", tmp_path / "gone")]
+    assert call(gone) == 2

@@ -113,15 +113,13 @@ def train_refiner(
     from .train_refiner import train_refiner as train
     from .train_system import SYSTEM_BUDGET
 
-    place = _checked(data, samples, seed, device)
+    place = _checked(data, samples, seed, device, begin)
     if export and predict == "previous":
         raise InputError("--predict previous: a comparison, not for export; leave out --export")
     if not (lifter / "best.pt").is_file():
         raise InputError(
             f"{lifter}: no trained lifter (best.pt); run `posefix train lifter --run {lifter}` first"
         )
-    if begin is not None and not (begin / "best.pt").is_file():
-        raise InputError(f"--begin {begin}: no trained refiner there (best.pt)")
     lifters = [
         train_fold(
             data,
@@ -172,6 +170,7 @@ def _system_command(name: str) -> Callable[..., None]:
         run: Path | None = None,
         lifter: Path = Path("runs/lifter"),
         folds: Path | None = None,
+        begin: Path | None = None,
         samples: int | None = None,
         seed: int = 0,
         device: DeviceName = "cpu",
@@ -202,6 +201,7 @@ def _system_command(name: str) -> Callable[..., None]:
             lifter: run folder of the trained lifter, or a folder of weights.
             folds: folder of the two lifters that leave out half of the people; by default beside the
                 lifter's. Trained first where they are not there yet.
+            begin: run folder of the same system; a new run begins with its averaged weights (mocap17).
             samples: training budget.
             seed: of everything random.
             device: where the training runs; auto takes the fastest there is.
@@ -230,12 +230,15 @@ def _system_command(name: str) -> Callable[..., None]:
             "ddim_steps": ddim_steps, "hypotheses": hypotheses, "churn": churn, "loss": loss,
             "guide": guide, "stack": stack, "flip": flip,
         }  # fmt: skip
-        place = _checked(data, samples, seed, device)
+        place = _checked(data, samples, seed, device, begin)
         folder = run or Path("runs") / name
         budget = replace(SYSTEM_BUDGET, samples=samples or SYSTEM_BUDGET.samples, seed=seed)
         config = with_options(name, options)
         if dataset == "mocap17":
-            train_on_mocap(name, config, data, lifter, folds or lifter.parent, folder, budget, place)
+            where = (data, lifter, folds or lifter.parent, folder)
+            train_on_mocap(name, config, *where, budget, place, begin)
+        elif begin is not None:
+            raise InputError("--begin: with --dataset mocap17 only")
         else:
             from .datasets.pairs import load_rows, train_system_on_rows
 
@@ -256,11 +259,15 @@ train_cce = _system_command("cce")
 train_cce_cag = _system_command("cce-cag")
 
 
-def _checked(data: Path, samples: int | None, seed: int, device: DeviceName) -> str:
+def _checked(
+    data: Path, samples: int | None, seed: int, device: DeviceName, begin: Path | None = None
+) -> str:
     """The device to train on, all else being well. Raises InputError, DeviceError."""
     if not data.is_dir():
         raise InputError(f"{data}: no such folder; --data names the folder of the mocap17 .npz files")
     if samples is not None and samples < 1:
         raise InputError(f"--samples {samples}: expected 1 or more")
+    if begin is not None and not (begin / "best.pt").is_file():
+        raise InputError(f"--begin {begin}: nothing trained there (best.pt)")
     Settings(seed=seed)  # the same limits
     return resolve_device(device)

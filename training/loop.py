@@ -46,6 +46,30 @@ class TrainConfig:
         return self.samples // self.batch
 
 
+BEGUN = "begun.json"
+
+
+def begin_with(network: nn.Module, before: Path, run: Path) -> None:
+    """Gives a new run's network the averaged weights of a finished one, and notes in `run` what that one had seen.
+
+    Raises InputError: another network there.
+    """
+    try:
+        network.load_state_dict(torch.load(before / "best.pt", map_location="cpu", weights_only=True))
+    except RuntimeError as error:
+        raise InputError(f"--begin {before}: holds another network than this run's") from error
+    run.mkdir(parents=True, exist_ok=True)
+    begun = {"run": before.name, "samples": samples_seen(before)}
+    (run / BEGUN).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
+
+
+def samples_seen(run: Path) -> int:
+    """Training samples behind a run's network: its budget and that of the runs it was begun with."""
+    own = json.loads((run / "config.json").read_text(encoding="utf-8"))["samples"]
+    before = run / BEGUN
+    return own + (json.loads(before.read_text(encoding="utf-8"))["samples"] if before.is_file() else 0)
+
+
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Linear warm-up, then half a cosine down to 1 % of the peak, or the straight line of a cooldown."""
     if step < config.warmup:

@@ -27,7 +27,7 @@ from ..refiner.schedules import shipped_levels
 from ..skeleton import H36M17
 from ..skeleton.metrics import mpjpe, p_mpjpe
 from .augment import AugmentConfig, PosePool
-from .loop import Batch, TrainConfig, Trainer
+from .loop import Batch, TrainConfig, Trainer, begin_with
 from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
 from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_sets
@@ -257,7 +257,7 @@ def train_refiner(
     if model.guide is not None:
         model.guide.start_from(lifter)
     if begin is not None:
-        model.load_state_dict(torch.load(begin / "best.pt", map_location="cpu", weights_only=True))
+        begin_with(model, begin, run)
     trainer = Trainer(
         model, draw, refiner_loss(loss_config or RefinerLossConfig(), diffusion),
         validate, config, run, device,

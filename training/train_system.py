@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from ..refiner.process import Process
 from ..refiner.refine import MIXTURE_KEYS
 from ..refiner.system_refiner import SamplingConfig, SystemRefiner
 from ..skeleton.errors import InputError
-from .loop import Batch, TrainConfig, Trainer
+from .loop import Batch, TrainConfig, Trainer, begin_with
 from .protocol import Benchmark, row_keys
 from .systems import SystemConfig, SystemLossConfig, build_network, from_dict, to_dict
 from .train_lifter import FOLD_BUDGET, figures_of, lift_rows, train_lifter, validation_sets
@@ -117,6 +118,7 @@ def train_system(
     budget: TrainConfig = SYSTEM_BUDGET,
     device: str = "cpu",
     drawn: Mapping[str, Any] | None = None,
+    begin: Path | None = None,
 ) -> TrainedSystem:
     """Trains (or resumes) in `run`.
 
@@ -125,11 +127,17 @@ def train_system(
         fit: makes the mixture; called once a run.
         sets: validation; "score" over them picks the best weights.
         drawn: how `source` draws, to be kept with the settings.
+        begin: run of the same system and lifter; a new run begins with its averaged weights and its noise.
 
     Raises:
-        InputError: the folder holds a run of another system or with other settings.
+        InputError: the folder holds a run of another system or with other settings, or `begin` does.
     """
-    _claim(run, {**to_dict(name, config), "drawn": dict(drawn or {})}, lifter)
+    settings = {**to_dict(name, config), "drawn": dict(drawn or {})}
+    _claim(run, settings, lifter)
+    if begin is not None:
+        _same(begin, settings, lifter)
+        if not (run / NOISE_FILE).exists():
+            shutil.copy(begin / NOISE_FILE, run / NOISE_FILE)
     lift = lift_rows if config.sampling.flip else lift_rows_once
     lifted = {id(b): lift(lifter, b.keypoints) for b in sets.values()}
     if not (run / NOISE_FILE).exists():
@@ -152,6 +160,8 @@ def train_system(
 
     torch.manual_seed(budget.seed)
     network = build_network(config, lifter)
+    if begin is not None:
+        begin_with(network, begin, run)
     SystemRefiner(network, process, config.sampling, device)  # what cannot run is not worth the training
     trainer = Trainer(network, draw, system_loss(config.loss, process), validate, budget, run, device)
     return TrainedSystem(name, config, trainer.run(), process, lifter)
@@ -166,12 +176,14 @@ def train_on_mocap(
     run: Path,
     budget: TrainConfig = SYSTEM_BUDGET,
     device: str = "cpu",
+    begin: Path | None = None,
 ) -> TrainedSystem:
     """`train_system` on the mocap17 files of a folder, poses drawn and lifted as the shipped refiner's.
 
     Args:
         folds: folder of the two lifters that each leave out half of the people (fold0, fold1); trained
             there if absent, with one seed: the lifters underneath are the same for all systems and seeds.
+        begin: run folder whose averaged weights a new run begins with.
     """
     lifter = load_lifter(lifter_folder)
     fold_lifters = [
@@ -183,7 +195,7 @@ def train_on_mocap(
     return train_system(
         name, config, source, lifter, lambda: fit_errors(source, components, budget.seed),
         validation_sets(data, VALIDATION_STRIDE), run, budget, device,
-        {"shipped_share": SHIPPED_SHARE, "augment": asdict(augment)},
+        {"shipped_share": SHIPPED_SHARE, "augment": asdict(augment)}, begin,
     )  # fmt: skip
 
 
@@ -268,21 +280,27 @@ def _claim(run: Path, settings: dict[str, Any], lifter: GraFormer) -> None:
     """Makes the folder this run's, or holds it against what it was begun with."""
     run.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.cpu().contiguous() for k, v in lifter.state_dict().items()}
-    begun = run / SYSTEM_FILE
-    if not begun.exists():
+    if not (run / SYSTEM_FILE).exists():
         if (run / "last.pt").exists() or (run / "best.pt").exists():
             raise InputError(f"{run}: holds a run of something else; give another --run folder")
         save_file(tensors, str(run / LIFTER_FILE), {"config": json.dumps(asdict(lifter.config))})
-        _write(begun, settings)
+        _write(run / SYSTEM_FILE, settings)
         return
+    _same(run, settings, lifter)
+
+
+def _same(run: Path, settings: dict[str, Any], lifter: GraFormer) -> None:
+    """Raises InputError where a folder holds no run, or one of other settings or on another lifter."""
+    if not (run / SYSTEM_FILE).is_file():
+        raise InputError(f"{run}: no trained system here ({SYSTEM_FILE} missing); see `posefix train`")
     # Through JSON, which knows no tuples.
-    if json.loads(begun.read_text(encoding="utf-8")) != json.loads(json.dumps(settings)):
+    if json.loads((run / SYSTEM_FILE).read_text(encoding="utf-8")) != json.loads(json.dumps(settings)):
         raise InputError(
-            f"{run}: holds a run with other settings ({SYSTEM_FILE}); give another --run folder or remove it"
+            f"{run}: holds a run with other settings ({SYSTEM_FILE}); give another folder or remove it"
         )
-    known = load_file(str(run / LIFTER_FILE))
-    if known.keys() != tensors.keys() or not all(torch.equal(known[k], tensors[k]) for k in tensors):
-        raise InputError(f"{run}: was begun with another lifter; give another --run folder or that --lifter")
+    known, tensors = load_file(str(run / LIFTER_FILE)), lifter.state_dict()
+    if known.keys() != tensors.keys() or not all(torch.equal(known[k], tensors[k].cpu()) for k in tensors):
+        raise InputError(f"{run}: was begun with another lifter; give another folder or that --lifter")
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

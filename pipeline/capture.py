@@ -131,7 +131,7 @@ class Capture:
         came, expected = self._index + 1, self.n_frames or 0
         if self._source.kind == "stream" and expected - came > max(0.1 * expected, self.fps or _DEFAULT_FPS):
             return f"the stream ended after {came} of about {expected} frames"
-        return None
+        return None if self._clock is None else self._clock.cut_short
 
     def image(self) -> Image | None:
         """The current frame, (H, W, 3) uint8 BGR, upright, a new array each time; None: corrupt."""

@@ -11,6 +11,7 @@ import av
 from av.error import FFmpegError
 
 _SAME_TIME_S = 5e-4
+_CUT_S = 0.1  # a file whose pictures end so long before its own word is cut short
 _INDEXED = frozenset(("mp4", "mov", "matroska", "webm"))  # hold a list of their key frames: seeking is exact
 
 
@@ -26,10 +27,12 @@ class PacketClock:
         self._times: list[float] = []
         self._decoded_s = self._shown_s = -math.inf
         self._orderly = True
+        self._packets_seen, self._end_s = 0, 0.0
         try:
             stream = self._container.streams.video[0]
             self._codec = stream.codec_context.name if stream.codec_context else ""
             self._origin, self._base = stream.start_time or 0, float(stream.time_base or 0)
+            self._listed, self._listed_s = stream.frames, (stream.duration or 0) * self._base
             self._packets = self._container.demux(stream)
         except BaseException:
             self._container.close()
@@ -41,6 +44,18 @@ class PacketClock:
         every frame had a time of its own.
         """
         return self._orderly and not _INDEXED.isdisjoint(self._container.format.name.split(","))
+
+    @property
+    def cut_short(self) -> str | None:
+        """At the end: how much of the file is there, None where it is whole or nothing tells.
+
+        An mp4 or mov file begins or ends with a list of all its frames. Where an edit list leaves frames out, the
+        duration is without them: only what ends before it is cut.
+        """
+        listed = "mp4" in self._container.format.name and self._listed > self._packets_seen
+        if not listed or self._listed_s - self._end_s < _CUT_S:
+            return None
+        return f"the file is cut short: it holds {self._packets_seen} of {self._listed} frames"
 
     def key_before(self, time_s: float) -> float | None:
         """Time of the key frame that the container's own list leads to from `time_s`; None: it does not."""
@@ -94,12 +109,14 @@ class PacketClock:
         if packet is None or packet.size == 0:
             self._decoded_s = math.inf
             return False
+        self._packets_seen += 1
         if packet.is_discard or (self._codec.startswith(("vp8", "libvpx")) and not bytes(packet)[0] & 0x10):
             # Cut away by an edit list, or a VP8 reference frame that is never shown.
             return True
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None:
             heapq.heappush(self._times, (stamp - self._origin) * self._base)
+            self._end_s = max(self._end_s, (stamp - self._origin + (packet.duration or 0)) * self._base)
         if packet.dts is not None:
             self._decoded_s = (packet.dts - self._origin) * self._base
         self._orderly &= packet.pts is not None

@@ -82,7 +82,8 @@ class FrameReader:
         info: what the source is.
         corrupt_frames: frames skipped so far, from the start asked for on, because they could not be decoded;
             their numbers stay unused.
-        ended_early: at the end, why it came before the true one: a stream that stopped sending, say.
+        ended_early: at the end, why it came before the true one: a stream that stopped sending, say, or a file that
+            is cut short.
     """
 
     def __init__(
@@ -135,7 +136,9 @@ class FrameReader:
         self.ended_early = self._pictures.ended_early if at is None else None
         if count == 0 and self.ended_early:
             why = f"{self.ended_early}, before the first frame asked for"
-            raise InputError(f"{self._source.label}: {why}; check that it is running and try again")
+            file = self._source.kind == "video"
+            mend = "choose earlier times" if file else "check that it is running and try again"
+            raise InputError(f"{self._source.label}: {why}; {mend}")
         if count == 0:
             until = "" if self._end_s == math.inf else f" and before {self._end_s:g} s"
             limits = f"no frame from {self._start_s:g} s on{until}"

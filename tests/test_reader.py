@@ -116,6 +116,16 @@ def test_truncated_file_keeps_its_readable_part(make_video):
         indices = [frame.index for frame in reader]
     assert indices[:17] == list(range(17)) and len(indices) <= 18
     assert reader.corrupt_frames == 18 - len(indices)
+    assert reader.ended_early == f"the file is cut short: it holds 18 of {len(VFR_TIMES)} frames"
+    with pytest.raises(InputError, match=r"cut short.*, before the first frame asked for; choose earlier"):
+        list(open_source(path, start_s=VFR_TIMES[-1]))
+
+
+def test_a_whole_file_is_not_called_cut_short(make_video):
+    path = make_video(times=VFR_TIMES, b_frames=2)
+    for limits in ({}, {"max_frames": 3}, {"end_s": VFR_TIMES[5]}, {"start_s": VFR_TIMES[8]}):
+        with open_source(path, **limits) as reader:
+            assert list(reader) and reader.ended_early is None
 
 
 def test_truncated_file_without_its_index_says_so(make_video):

@@ -5,11 +5,17 @@ Nothing heavy is imported before a command runs, so that `--help` is there at on
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from cyclopts import App, Parameter
+from cyclopts.help import DefaultFormatter
 
 from .record import package_version
 from .settings_file import fill_from_file
 from .words import check_words
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
 
 HELP = "Monocular 3D human pose: a video in, a rendered video and 3D keypoint CSVs out."
 EXAMPLES = """Examples:
@@ -39,11 +45,24 @@ USAGE = """Usage: posefix VIDEO... [OPTIONS]
        posefix doctor [OPTIONS]
        posefix install-mmpose"""
 
+
+class _Flowing(DefaultFormatter):
+    """Help in which the line breaks of the source do not show: sentences end where the terminal's width ends them."""
+
+    def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
+        for entry in panel.entries:
+            text = getattr(entry.description, "primary_renderable", None)
+            if text is not None and "\n" in text.plain:
+                entry.description.primary_renderable = type(text)(" ".join(text.plain.split()))
+        super().__call__(console, options, panel)
+
+
 app = App(
     name="posefix",
     usage=USAGE,
     help=HELP,
     help_format="plaintext",
+    help_formatter=_Flowing(),
     help_epilogue=EXAMPLES,
     version=lambda: f"posefix {package_version('posefix')}",
     suppress_keyboard_interrupt=False,  # else it ends without a word
@@ -65,14 +84,15 @@ app.command(
     name="webcam",
     help="Watch a camera, stream or file with its skeletons as it happens, in a window or a browser.",
     help_epilogue="""Keys, or buttons of the page:
-  r record    p pause    m mirror    f refine on/off    [ ] or arrows turn the 3D view    h help    q, Esc quit
+  r record    p pause    m mirror    f refine on/off
+  [ ] or arrows turn the 3D view    h help    q, Esc quit
 
 Examples:
   posefix webcam                        camera 0, in a window
   posefix webcam rtsp://host/stream
   posefix webcam clip.mp4 --mirror
   posefix webcam --serve                in a browser, at http://127.0.0.1:8765/
-  posefix webcam --serve 0.0.0.0:8765   from other machines too, with the token that it prints""",
+  posefix webcam --serve 0.0.0.0:8765   from other machines, with a token""",
 )
 app.command(
     "posefix.viewer.cli:view",
@@ -144,9 +164,11 @@ app.command(
     name="install-mmpose",
     help="Install MMPose into this environment, for --detector mmpose, and try it with one inference.",
     help_epilogue="""What it does that pip does not:
-  leaves out chumpy, which MMPose never imports, and torchvision, which it does not need here
+  leaves out chumpy, which MMPose never imports, and torchvision, which it
+    does not need here
   compiles xtcocotools for the numpy that is there, takes setuptools below 81
-  takes mmcv-lite where the compiled mmcv has no wheel; numpy, OpenCV and PyTorch stay as they are
+  takes mmcv-lite where the compiled mmcv has no wheel; numpy, OpenCV and
+    PyTorch stay as they are
 
 Examples:
   posefix install-mmpose --dry-run      shows the commands

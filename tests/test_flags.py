@@ -167,3 +167,18 @@ def test_an_empty_clip_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "the name of a clip is empty" in said
     assert "a.png: nothing can be decoded" in said
+
+
+@pytest.mark.parametrize("words", commands_of(app), ids=" ".join)
+def test_help_breaks_lines_where_the_terminal_does(words, monkeypatch, capsys):
+    """On a very wide terminal each flag's help is one line; what stands as it is fits 80 columns."""
+    monkeypatch.setenv("COLUMNS", "2000")
+    call([*words, "--help"])
+    shown = capsys.readouterr().out
+    command = app
+    for word in words:
+        command = command[word]
+    for argument in command.assemble_argument_collection(parse_docstring=True):
+        if argument.show and not argument.children:
+            assert " ".join((argument.parameter.help or "").split()) in shown
+    assert max(map(len, str(command.help_epilogue).splitlines())) <= 80

@@ -22,7 +22,7 @@ from posefix.training.export import export_lifter, export_refiner
 from posefix.training.loop import TrainConfig, Trainer, learning_rate
 from posefix.training.optimisers import OptimiserName
 from posefix.training.pool import build_pool, fold_of, training_sequences
-from posefix.training.train_refiner import Previous, RefinerLossConfig, refiner_loss
+from posefix.training.train_refiner import Previous, RefinerLoss, RefinerLossConfig
 from torch import nn
 
 
@@ -260,13 +260,13 @@ def test_the_refiners_loss_starts_at_the_lifters_error_and_can_be_learnt() -> No
     batch = refiner_batch()
     network = CceCag(CceCagConfig(channels=16, layers=2, heads=2))
     config = RefinerLossConfig(rollout=0, any_step=0, earliest_start=50, weight_2d=0)
-    loss = refiner_loss(config, DiffusionConfig())(network, batch)
+    loss = RefinerLoss(config, DiffusionConfig())(network, batch)
     w = batch["weight"]
     error = (batch["start"] - batch["truth"])[..., 2:].norm(dim=-1)
     assert loss.item() == pytest.approx(float((error * w).sum() / w.sum()), rel=1e-4)
 
     train = torch.optim.Adam(network.parameters(), lr=3e-3)
-    whole = refiner_loss(RefinerLossConfig(), DiffusionConfig())
+    whole = RefinerLoss(RefinerLossConfig(), DiffusionConfig())
     first = whole(network, batch).item()
     for _ in range(40):
         train.zero_grad()
@@ -274,6 +274,24 @@ def test_the_refiners_loss_starts_at_the_lifters_error_and_can_be_learnt() -> No
         now.backward()
         train.step()
     assert now.item() < 0.8 * first
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_both_steps_are_those_of_run_time(share) -> None:
+    """A network that always takes off the same part of the error: its second step has none of it left to take."""
+    batch, diffusion = refiner_batch(), DiffusionConfig()
+    error = batch["start"] - batch["truth"]
+    network = CceCag(CceCagConfig(channels=16, layers=2, heads=2))
+    network.out = Answer(share * error[:, None])
+    config = RefinerLossConfig(both_steps=True, any_step=0, earliest_start=50, weight_2d=0)
+    w = batch["weight"]
+    lifters = float((error[..., 2:].norm(dim=-1) * w).sum() / w.sum())
+    loss = RefinerLoss(config, diffusion)
+    assert loss(network, batch).item() == pytest.approx((1 - share) * lifters, rel=1e-4, abs=1e-6)
+    # Where the second step knows better than the first, the loss is their mean.
+    half = int(loss.halfway[50])
+    network.forward = lambda state, k, guidance: error[:, None] * (1.0 if k[0] == half else 0.0)
+    assert loss(network, batch).item() == pytest.approx((1 + 1 - float(loss.levels[half])) / 2 * lifters, rel=1e-4)
 
 
 def test_a_previous_state_answer_means_the_same_pose() -> None:

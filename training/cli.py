@@ -67,6 +67,7 @@ def train_refiner(
     begin: Path | None = None,
     predict: Literal["error", "pose", "previous"] = "error",
     bridge: float | None = None,
+    both_steps: bool = False,
     odd_bodies: bool = True,
     shipped_share: float | None = None,
     export: Path | None = None,
@@ -88,6 +89,8 @@ def train_refiner(
         begin: run folder of another refiner; a new run begins with its averaged weights.
         predict: what the network answers: the error in its input, the pose afresh, or the previous step's state.
         bridge: share of the samples that lie between truth and lifted pose; the others, around the truth.
+        both_steps: every sample trains both of run time's steps, the second from where the first leads; for
+            twice the time a sample.
         odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
         shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.
@@ -102,6 +105,7 @@ def train_refiner(
     from .train_lifter import FOLD_BUDGET
     from .train_lifter import train_lifter as train_fold
     from .train_refiner import (
+        BOTH_STEPS,
         FIRST_BUDGET,
         REFINER_AUGMENT,
         SECOND_BUDGET,
@@ -133,14 +137,14 @@ def train_refiner(
     shipped = FIRST_BUDGET if begin is None else SECOND_BUDGET
     given = shipped if budget == "shipped" else SYSTEM_BUDGET
     config = replace(given, samples=samples or given.samples, seed=seed)
-    base = load_network(lifter)
+    base, losses = load_network(lifter), BOTH_STEPS if both_steps else RefinerLossConfig()
     network, mixture, diffusion = train(
         data,
         run,
         base,
         lifters,
         config,
-        RefinerLossConfig() if bridge is None else RefinerLossConfig(bridge=bridge),
+        replace(losses, bridge=losses.bridge if bridge is None else bridge),
         shipped_share=SHIPPED_SHARE if shipped_share is None else shipped_share,
         augment=REFINER_AUGMENT if odd_bodies else AugmentConfig(),
         predict=predict,

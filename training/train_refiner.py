@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -58,12 +58,16 @@ JOINTS = len(H36M17.joints)
 @dataclass(frozen=True)
 class RefinerLossConfig:
     rollout: float = 0.35  # share of samples that continue from the network's own first step
+    both_steps: bool = False  # instead, every sample trains that first step and the one after it
     any_step: float = 0.25  # share of the others noised to any step; the rest to where run time may enter
     earliest_start: int = 25
     weight_2d: float = 0.2  # of the 2D error (normalised units) beside the 3D error (metres)
     # Share of samples whose training points lie between the truth and the lifted pose, as at run time; the others
     # lie around the truth with drawn errors alone (DiffPose), which teaches to mistrust the start.
     bridge: float = 1.0
+
+
+BOTH_STEPS = RefinerLossConfig(both_steps=True, any_step=0.1)
 
 
 class OutOfFold:
@@ -162,53 +166,66 @@ class MixtureNoise:
         return torch.cat([uv, xyz], dim=-1)
 
 
-def refiner_loss(config: RefinerLossConfig, diffusion: DiffusionConfig) -> Callable[[CceCag, Batch], Tensor]:
-    """Loss over a batch of `OutOfFold.draw` with "noise" and "u" added: 3D MPJPE (m) + weighted 2D error."""
-    s_of = torch.from_numpy(shipped_levels(diffusion.steps)).float()
-    # The step that halves the level: where two-step DDIM goes from k.
-    halfway = (s_of[None, :] - s_of[:, None] / 2).abs().argmin(dim=1).clamp_min(1)
-    last, first = diffusion.steps, config.earliest_start
+class RefinerLoss:
+    """Loss over a batch of `OutOfFold.draw` with "noise" and "u" (B, 4) added: 3D MPJPE (m) + weighted 2D error."""
 
-    def noised(batch: Batch) -> tuple[Tensor, Tensor]:
+    def __init__(self, config: RefinerLossConfig, diffusion: DiffusionConfig):
+        self.config, self.diffusion = config, diffusion
+        self.levels = s_of = torch.from_numpy(shipped_levels(diffusion.steps)).float()
+        # The step that halves the level: where two-step DDIM goes from k.
+        self.halfway = (s_of[None, :] - s_of[:, None] / 2).abs().argmin(dim=1).clamp_min(1)
+
+    def __call__(self, model: CceCag, batch: Batch) -> Tensor:
+        guidance = model.guidance(batch["input"])
+        state, k = self._noised(batch)
+        if self.config.both_steps:
+            clean = self._clean(model, batch, state, k, guidance)
+            after = self._stepped(state, clean.detach(), k), self.halfway[k]
+            second = self._clean(model, batch, *after, guidance)
+            return (self._size(batch, clean) + self._size(batch, second)) / 2
+        state, k = self._rolled_out(model, batch, state, k, guidance)
+        clean = self._clean(model, batch, state, k, guidance)
+        if isinstance(model, Previous):
+            clean = batch["truth"] + (clean - batch["truth"]) * model.loss_share(k)
+        return self._size(batch, clean)
+
+    def _noised(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, 17, 5) h_k and (B,) k."""
         drawn, truth, u = batch["noise"], batch["truth"], batch["u"]
-        between = (u[:, 3] < config.bridge)[:, None, None]
-        error = torch.where(between, batch["start"] - truth + diffusion.spread * drawn, drawn)
+        between = (u[:, 3] < self.config.bridge)[:, None, None]
+        error = torch.where(between, batch["start"] - truth + self.diffusion.spread * drawn, drawn)
         error = centre_root(mask_hidden(error, batch["observed"]))
-        low = torch.where(u[:, 0] < config.any_step, 1, first)
-        k = low + (u[:, 1] * (last + 1 - low)).floor().long()
-        return truth + s_of[k][:, None, None] * error, k
+        low = torch.where(u[:, 0] < self.config.any_step, 1, self.config.earliest_start)
+        k = low + (u[:, 1] * (self.diffusion.steps + 1 - low)).floor().long()
+        return truth + self.levels[k][:, None, None] * error, k
 
-    def clean_of(model: CceCag, state: Tensor, k: Tensor, guidance: Tensor, observed: Tensor) -> Tensor:
-        answer = denoise(
-            model, state[:, None], k.float(), s_of[k], guidance, observed[:, None], diffusion.predict
-        )
+    def _clean(self, model: CceCag, batch: Batch, state: Tensor, k: Tensor, guidance: Tensor) -> Tensor:
+        """(B, 17, 5): the clean state that the network believes in."""
+        observed, predict = batch["observed"][:, None], self.diffusion.predict
+        answer = denoise(model, state[:, None], k.float(), self.levels[k], guidance, observed, predict)
         return answer[:, 0].float()
 
-    def rolled_out(model: CceCag, batch: Batch, state: Tensor, k: Tensor, guidance: Tensor):
+    def _stepped(self, state: Tensor, clean: Tensor, k: Tensor) -> Tensor:
+        """DDIM's step to half the level."""
+        share = (self.levels[self.halfway[k]] / self.levels[k])[:, None, None]
+        return clean + (state - clean) * share
+
+    def _rolled_out(self, model: CceCag, batch: Batch, state: Tensor, k: Tensor, guidance: Tensor):
         """Some go on from the network's own first step: that, not the truth's neighbourhood, is what the
         second step sees at run time."""
-        roll = torch.nonzero(batch["u"][:, 2] < config.rollout)[:, 0]
+        roll = torch.nonzero(batch["u"][:, 2] < self.config.rollout)[:, 0]
         if not len(roll):
             return state, k
         h, at = state[roll], k[roll]
         with torch.no_grad():
-            clean = clean_of(model, h, at, guidance[roll], batch["observed"][roll])
-        share = (s_of[halfway[at]] / s_of[at])[:, None, None]
-        return state.index_copy(0, roll, clean + (h - clean) * share), k.index_copy(0, roll, halfway[at])
+            clean = self._clean(model, {"observed": batch["observed"][roll]}, h, at, guidance[roll])
+        return state.index_copy(0, roll, self._stepped(h, clean, at)), k.index_copy(0, roll, self.halfway[at])
 
-    def loss(model: CceCag, batch: Batch) -> Tensor:
-        truth, observed, w = batch["truth"], batch["observed"], batch["weight"]
-        guidance = model.guidance(batch["input"])
-        state, k = rolled_out(model, batch, *noised(batch), guidance)
-        clean = clean_of(model, state, k, guidance, observed)
-        if isinstance(model, Previous):
-            clean = truth + (clean - truth) * model.loss_share(k)
+    def _size(self, batch: Batch, clean: Tensor) -> Tensor:
+        truth, observed, w = batch["truth"], batch["observed"][..., 0], batch["weight"]
         e3 = ((clean[..., 2:] - truth[..., 2:]).norm(dim=-1) * w).sum() / w.sum()
-        e2 = ((clean[..., :2] - truth[..., :2]).norm(dim=-1) * observed[..., 0]).sum() / observed.sum()
-        return e3 + config.weight_2d * e2
-
-    return loss
+        e2 = ((clean[..., :2] - truth[..., :2]).norm(dim=-1) * observed).sum() / observed.sum()
+        return e3 + self.config.weight_2d * e2
 
 
 def train_refiner(
@@ -259,7 +276,7 @@ def train_refiner(
     if begin is not None:
         begin_with(model, begin, run)
     trainer = Trainer(
-        model, draw, refiner_loss(loss_config or RefinerLossConfig(), diffusion),
+        model, draw, RefinerLoss(loss_config or RefinerLossConfig(), diffusion),
         validate, config, run, device,
     )  # fmt: skip
     base = figures_of(lambda b: lifted[id(b)], sets)

@@ -291,7 +291,9 @@ def test_both_steps_are_those_of_run_time(share) -> None:
     # Where the second step knows better than the first, the loss is their mean.
     half = int(loss.halfway[50])
     network.forward = lambda state, k, guidance: error[:, None] * (1.0 if k[0] == half else 0.0)
-    assert loss(network, batch).item() == pytest.approx((1 + 1 - float(loss.levels[half])) / 2 * lifters, rel=1e-4)
+    assert loss(network, batch).item() == pytest.approx(
+        (1 + 1 - float(loss.levels[half])) / 2 * lifters, rel=1e-4
+    )
 
 
 def test_a_previous_state_answer_means_the_same_pose() -> None:

@@ -9,6 +9,7 @@ With a video its frames go through the stages with the poses, and are drawn.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
@@ -158,7 +159,7 @@ def _places(path: Path, clip: KeypointClip, settings: RefineSettings) -> tuple[P
     """The folder for the results and the name they are called after. Raises InputError."""
     name = path.resolve().name if path.is_dir() else path.stem
     if clip.format == "posefix":
-        name = name.removesuffix("_raw").removesuffix("_2d").removesuffix("_3d") or name
+        name = re.sub(r"_(2d|3d|3d_raw)$", "", name) or name
     folder = settings.output or Path(f"{name}_refined")
     to = OutputPaths.of(name, folder)
     if path.resolve() in {p.resolve() for p in (to.csv_2d, to.csv_3d, to.csv_raw, to.video, to.run_json)}:

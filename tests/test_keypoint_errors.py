@@ -87,6 +87,11 @@ FRAME = {"landmarks": MARKS, "world_landmarks": MARKS}
         ([alpha([1e300] * 51)], "entry 0: holds a number that is no coordinate, beyond 1e\\+07"),
         ([{"landmarks": MARKS, "timestamp_ms": 0}, {"landmarks": MARKS}], "1 of 2 frames have a time"),
         ([{"landmarks": [MARKS, MARKS], "world_landmarks": [MARKS]}], "2 people in landmarks, 1 in world"),
+        # numbers that are none, or of nobody
+        (json.dumps(mm()).replace('"frame_id": 0', '"frame_id": 1e400'), "frame_id: expected a whole number"),
+        (json.dumps(mm(track_id=7)).replace("7}", "1e400}"), "track_id: expected a whole number, found inf"),
+        (mm(track_id=10**400), "track_id: 10000000000000000000 is too large for a person's number"),
+        ([alpha(FLAT, "9" * 5000 + ".jpg")], "entry 0: image_id '9{100}' has no number"),
     ],
 )
 def test_bad_json(tmp_path, content, words):
@@ -133,10 +138,26 @@ ROW = ",".join(["1.0"] * 51)
         (header(f"0,0.0,0,detected,x{ROW[3:]}\n"), "line 2: could not convert"),
         (header(f"1,0.1,0,detected,{ROW}\n0,0.0,0,detected,{ROW}\n"), "line 3: frame 0 after 1"),
         (header("0,0.0,0,missing" + "," * 51 + "\n"), "holds nobody"),
+        (header(f"0,0.0,-3,detected,{ROW}\n"), "line 2: frame 0, person -3 cannot be"),
+        (header(f"0,0.0,3000000000,detected,{ROW}\n"), "line 2: frame 0, person 3000000000 cannot be"),
+        (header(f"0,1e999,0,detected,{ROW}\n"), "line 2: holds a value that is no number"),
+        (header(f"0,0.0,0,detected,-nan{ROW[3:]}\n"), "line 2: holds a value that is no number"),
     ],
 )
 def test_bad_csv(tmp_path, text, words):
     assert words in problem(write(tmp_path / "clip_2d.csv", text))
+
+
+def test_a_csv_that_is_no_utf8(tmp_path):
+    path = tmp_path / "clip_2d.csv"
+    path.write_bytes(header("").encode() + b"0,0.0,0,detected,\xff" + ROW[3:].encode() + b"\n")
+    assert "cannot be read as CSV" in problem(path)
+
+
+def test_two_files_of_one_frame(tmp_path):
+    folder = made.openpose(tmp_path / "clip", COCO)
+    (folder / "clip_01_keypoints.json").write_text(json.dumps(people(COCO[0])))
+    assert "are both frame 1; keep one" in problem(folder)
 
 
 def test_a_3d_csv_needs_its_2d(tmp_path):
@@ -166,6 +187,14 @@ def test_a_3d_csv_needs_its_2d(tmp_path):
         ({"positions_3d": np.full((3, 17, 3), "a")}, "3D of type <U1; expected numbers"),
         ({"positions_3d": np.full((3, 17, 3), np.nan)}, "holds nobody"),
         ({"keypoints": np.array([None])}, "posefix data convert"),
+        (
+            {"keypoints": COCO[..., :2], "scores": np.full((4, 17), "a"), "layout": "coco17"},
+            "scores of shape (4, 17) that do not fit",
+        ),
+        *(
+            ({"keypoints": COCO, "layout": "coco17", "fps": np.array(fps)}, f"fps {fps}: expected one number")
+            for fps in (np.nan, np.inf, 0, -25, 1e9, "fast")
+        ),
     ],
 )
 def test_bad_npz(tmp_path, members, words):

@@ -336,3 +336,38 @@ def test_the_joints_page_names_the_joints_that_the_code_uses():
                 line[1],
                 layout,
             )
+
+
+@pytest.mark.parametrize("untracked", [-1, -2])
+def test_a_number_below_0_is_nobody_s(tmp_path, untracked):
+    """Trackers write -1 for whom they do not follow."""
+    poses = made.person("coco17")
+    made.alphapose(tmp_path / "a.json", poses, idx=untracked)
+    content = [
+        {"frame_id": k, "instances": [made.instance(p) | {"track_id": untracked}]}
+        for k, p in enumerate(poses)
+    ]
+    for path in (tmp_path / "a.json", _write(tmp_path / "m.json", content)):
+        assert [s.id for people in read(path).frames.values() for s in people] == [None] * len(poses)
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "-60", "0", "fast"])
+def test_trc_rates_that_are_none_are_left_to_the_times(tmp_path, rate):
+    names, points = made.opensim_markers("coco17")
+    path = made.trc(tmp_path / "m.trc", names, points)
+    assert read(path).fps == 60
+    path.write_text(path.read_text().replace("\n60.0\t", f"\n{rate}\t", 1))
+    assert read(path).fps is None
+
+
+def test_clips_may_have_3d_in_their_name(tmp_path):
+    fields = {"3d": ("x", "y", "z", "score", "std"), "2d": ("x", "y", "score")}
+    for kind, parts in fields.items():
+        columns = [f"{joint}_{part}" for joint in H36M17.joints for part in parts]
+        cells = (
+            ",".join(["frame,time_s,person,status", *columns]) + "\n0,0.0,0,detected" + ",9.0" * len(columns)
+        )
+        for name in {"3d": ("3dwalk3d_3d", "3dwalk3d_3d_raw"), "2d": ("3dwalk3d_2d",)}[kind]:
+            (tmp_path / f"{name}.csv").write_text(cells + "\n")
+    for name in ("3dwalk3d_3d", "3dwalk3d_3d_raw"):
+        assert read(tmp_path / f"{name}.csv").has_3d

@@ -294,3 +294,10 @@ def test_the_documentation_has_the_commands_and_options_that_there_are(capsys):
     there = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", capsys.readouterr().out.split("Examples:")[0]))
     listed = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.split("| option |")[1].split("\n\n")[0]))
     assert there - {"--quiet", "--verbose", "--help", "--version"} == listed
+
+
+@pytest.mark.parametrize("kind", ["2d", "3d", "3d_raw"])
+def test_results_are_called_after_the_clip_also_where_its_name_ends_in_3d(tmp_path, kind):
+    refine(made.openpose(tmp_path / "walk_3d", made.person("halpe26")), tmp_path, smooth="light")
+    refine(tmp_path / f"out/walk_3d_{kind}.csv", tmp_path / "again")
+    assert (tmp_path / "again/out/walk_3d_3d.csv").is_file()

@@ -14,7 +14,7 @@ from typing import Any
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
 from .joints import ReadOptions, flat_points, observed, recognise
-from .json_text import as_dict, as_int, as_list
+from .json_text import as_dict, as_list, as_person
 
 _DIGITS = re.compile(r"(\d+)\D*$")
 
@@ -45,7 +45,7 @@ def from_alphapose(path: Path, options: ReadOptions, content: Any) -> KeypointCl
         layout, take = recognise(len(points), options.layout, where)
         layouts.setdefault(layout, where)
         keypoints, scores = observed(points[:take, :2], points[:take, 2])
-        number = as_int(person["idx"], f"{where}: idx") if person.get("idx") not in (None, []) else None
+        number = as_person(person["idx"], f"{where}: idx") if person.get("idx") not in (None, []) else None
         frames.setdefault(_frame(person["image_id"], where), []).append(Sight(keypoints, scores, id=number))
     if not frames:
         raise InputError(f"{path}: holds nobody; was anyone found?")
@@ -61,8 +61,8 @@ def _frame(image_id: Any, where: str) -> int:
         return image_id
     stem = str(image_id).rsplit("/", 1)[-1]
     found = _DIGITS.search(stem.rsplit(".", 1)[0] if "." in stem else stem)
-    if not found:
+    if not found or len(found.group(1)) > 100:
         raise InputError(
-            f"{where}: image_id {image_id!r} has no number, so nothing tells the order of frames"
+            f"{where}: image_id {str(image_id)[:100]!r} has no number, so nothing tells the order of frames"
         )
     return int(found.group(1))

@@ -8,6 +8,8 @@ from typing import Any
 
 from ...skeleton.errors import InputError
 
+MOST = 2**31 - 1  # numbers of people
+
 
 def _no_number(word: str) -> Any:
     raise ValueError(f"{word} is no JSON number; write unknown coordinates as null, or with score 0")
@@ -45,9 +47,17 @@ def as_int(value: Any, where: str) -> int:
     """A whole number, also where it is wrapped in lists, as some programs do. Raises InputError."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, (int, float)) and value == int(value):
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):  # infinity is none
         return int(value)
     raise InputError(f"{where}: expected a whole number, found {_called(value)}")
+
+
+def as_person(value: Any, where: str) -> int | None:
+    """A person's number; None below 0, which is how programs write that they follow nobody. Raises InputError."""
+    number = as_int(value, where)
+    if number > MOST:
+        raise InputError(f"{where}: {str(number)[:20]} is too large for a person's number")
+    return number if number >= 0 else None
 
 
 def _called(value: Any) -> str:

@@ -19,7 +19,7 @@ from ...skeleton import H36M17
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
 from .joints import Array, ReadOptions, nominal_2d, numbers, observed, recognise, to_17
-from .json_text import as_dict, as_int, as_list
+from .json_text import as_dict, as_int, as_list, as_person
 
 
 def is_mmpose(content: Any) -> bool:
@@ -82,7 +82,7 @@ def _sight(instance: dict[str, Any], options: ReadOptions, where: str) -> tuple[
         raise InputError(f"{where}: {len(points)} keypoints but {len(scores)} scores")
     number = instance.get("track_id")
     # 10000 is what the demos write where they track nobody.
-    person = as_int(number, f"{where}: track_id") if number not in (None, 1e4) else None
+    person = as_person(number, f"{where}: track_id") if number not in (None, 1e4) else None
     three = points.shape[1] == 3
     layout, take = recognise(len(points), options.layout, where, seventeen="h36m17" if three else "coco17")
     if three:

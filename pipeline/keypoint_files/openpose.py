@@ -15,7 +15,7 @@ from ...skeleton.errors import InputError
 from ..sources import natural_key
 from .clip import KeypointClip, Sight
 from .joints import ReadOptions, flat_points, observed, recognise
-from .json_text import as_dict, as_int, as_list, load_json
+from .json_text import as_dict, as_list, as_person, load_json
 
 _NUMBER = re.compile(r"^(.*?)(\d+)(?:_keypoints)?$")
 
@@ -65,7 +65,14 @@ def _numbered(folder: Path) -> dict[int, Path]:
         raise InputError(
             f"{folder}: holds files of several clips ({names[0]}..., {names[1]}...); one folder each, please"
         )
-    return {int(m.group(2)): p for m, p in zip(found, files, strict=True) if m}
+    numbered: dict[int, Path] = {}
+    for number, file in ((int(m.group(2)), p) for m, p in zip(found, files, strict=True) if m):
+        if number in numbered:
+            raise InputError(
+                f"{folder}: {numbered[number].name} and {file.name} are both frame {number}; keep one"
+            )
+        numbered[number] = file
+    return numbered
 
 
 def _sight(person: dict[str, Any], options: ReadOptions, where: str) -> tuple[Sight, str]:
@@ -74,6 +81,6 @@ def _sight(person: dict[str, Any], options: ReadOptions, where: str) -> tuple[Si
         raise InputError(f"{where}: has no pose_keypoints_2d; is it an OpenPose file?")
     points = flat_points(person[key], 3, where)  # (J, 3)
     layout, take = recognise(len(points), options.layout, where)
-    number = as_int(person["person_id"], where) if person.get("person_id") else -1
+    number = as_person(person["person_id"], where) if person.get("person_id") else None
     keypoints, scores = observed(points[:take, :2], points[:take, 2])
-    return Sight(keypoints, scores, id=number if number >= 0 else None), layout
+    return Sight(keypoints, scores, id=number), layout

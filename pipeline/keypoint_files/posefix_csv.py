@@ -6,6 +6,7 @@ Gaps were decided when the files were written: rows, status and people are taken
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
@@ -16,6 +17,7 @@ from ...skeleton import H36M17, FramePoses, Person, Pose2D, Status
 from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
 from .joints import Array, ReadOptions, bounded, to_17
+from .json_text import MOST
 
 _KEYS = ["frame", "time_s", "person", "status"]
 _JOINTS = len(H36M17.joints)
@@ -37,7 +39,8 @@ def from_posefix_csv(path: Path, options: ReadOptions) -> KeypointClip:
         raise InputError(f"{path}: posefix's CSVs are in the layout {H36M17.name}, not {options.layout}")
     three: dict[Key, tuple[float, Status, Array | None]] = {}
     if _is_3d(path):
-        beside = path.with_name(path.name.replace("3d_raw", "3d").replace("3d", "2d"))
+        head, _, tail = path.name.rpartition("3d")  # the clip's own name may have one, too
+        beside = path.with_name(f"{head}2d{tail.removeprefix('_raw')}")
         if beside == path or not beside.is_file():
             raise InputError(f"{path}: needs {beside.name} beside it, which holds the 2D")
         three, path = _table(path, ("x", "y", "z", "score", "std")), beside
@@ -72,8 +75,8 @@ def _clip(path: Path, two: dict, three: dict) -> KeypointClip:
 
 
 def _is_3d(path: Path) -> bool:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return f"{H36M17.joints[0]}_z" in next(csv.reader(file), [])
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return f"{H36M17.joints[0]}_z" in file.readline().rstrip().split(",")
 
 
 def _table(path: Path, fields: tuple[str, ...]) -> dict[Key, tuple[float, Status, Array | None]]:
@@ -111,12 +114,14 @@ def _row(
         raise InputError(f"{where}: {len(line)} cells, expected {columns}; was the file cut short?")
     try:
         key, time_s = (int(line[0]), int(line[2])), float(line[1])
-        values = np.array([float(cell) if cell else np.nan for cell in line[4:]])
+        cells = [float(cell) if cell else None for cell in line[4:]]
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
     if line[3] not in get_args(Status):
         raise InputError(f"{where}: status {line[3]!r}; expected one of {', '.join(get_args(Status))}")
-    if any(cell.strip().lower() in ("nan", "inf", "-inf") for cell in (line[1], *line[4:])) or key[0] < 0:
+    if not all(math.isfinite(value) for value in (time_s, *cells) if value is not None):
         raise InputError(f"{where}: holds a value that is no number; leave unknown cells empty")
-    table = bounded(values, where).reshape(_JOINTS, fields)  # (17, fields)
+    if key[0] < 0 or not 0 <= key[1] <= MOST:
+        raise InputError(f"{where}: frame {line[0]}, person {line[2]} cannot be")
+    table = bounded(np.array(cells, np.float64), where).reshape(_JOINTS, fields)  # (17, fields)
     return key, (time_s, cast(Status, line[3]), None if np.isnan(table).all() else table)

@@ -70,9 +70,10 @@ def from_trc(path: Path, options: ReadOptions) -> KeypointClip:
 
 def _float(text: str) -> float | None:
     try:
-        return float(text) or None
+        rate = float(text)
     except ValueError:
         return None
+    return rate if 0 < rate < np.inf else None
 
 
 def _rows(lines: list[str], markers: int, path: Path) -> Array:

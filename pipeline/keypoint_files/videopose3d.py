@@ -46,8 +46,17 @@ def from_npz(path: Path, options: ReadOptions) -> KeypointClip:
         names = ", ".join(sorted(members)) or "nothing"
         raise InputError(f"{path}: holds {names}; expected keypoints (T, J, 2) or positions_3d (T, J, 3)")
     named = options.layout or (layout_name(str(members["layout"])) if "layout" in members else None)
-    fps = float(members["fps"]) if "fps" in members and members["fps"].shape == () else None
+    fps = _rate(members["fps"], path) if "fps" in members else None
     return _clip(path, two, three, members.get("scores"), named, fps)
+
+
+def _rate(fps: np.ndarray, path: Path) -> float:
+    """Frames per second. Raises InputError."""
+    rate = fps.reshape(-1)[0] if fps.size == 1 and fps.dtype.kind in "fiu" else np.nan
+    if not 0.1 <= rate <= 1000:
+        shown = " ".join(str(fps).split())[:40]
+        raise InputError(f"{path}: fps {shown}: expected one number, 0.1 to 1000 frames per second")
+    return float(rate)
 
 
 def _clip(
@@ -63,7 +72,7 @@ def _clip(
     if two is not None:
         layout, take = recognise(two.shape[1], named, str(path), seventeen=None)
         seen = two[..., 2] if two.shape[2] == 3 else np.ones(two.shape[:2]) if scores is None else scores
-        if seen.shape != two.shape[:2] or not np.isfinite(seen).all():
+        if seen.shape != two.shape[:2] or seen.dtype.kind not in "fiu" or not np.isfinite(seen).all():
             raise InputError(f"{path}: scores of shape {seen.shape} that do not fit the 2D, or NaN in them")
     frames: dict[int, list[Sight]] = {}
     for t in range(len(two if two is not None else three)):  # pyright: ignore[reportArgumentType]

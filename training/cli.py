@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,9 @@ from ..pipeline.settings import DeviceName, Settings
 from ..skeleton.devices import resolve_device
 from ..skeleton.errors import InputError
 from .datasets.published import Dataset
+
+#: Samples and seed of the runs that made the shipped refiner; None: as in their budget.
+SHIPPED_RUNS: tuple[tuple[int | None, int], ...] = ((None, 0), (None, 0), (1_100_000, 2), (1_200_000, 3))
 
 
 def train_lifter(
@@ -71,6 +75,7 @@ def train_refiner(
     odd_bodies: bool = True,
     shipped_share: float | None = None,
     export: Path | None = None,
+    all_runs: bool = False,
     budget: Literal["shipped", "common"] = "shipped",
     samples: int | None = None,
     seed: int = 0,
@@ -94,6 +99,8 @@ def train_refiner(
         odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
         shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.
+        all_runs: not one run but all that made the shipped weights: RUN, then RUN-2, RUN-3 and so on, each begun with
+            the averaged weights of the one before; the last is exported.
         budget: that of the shipped weights' first run, or with --begin their second; or the one common to
             the systems compared.
         samples: training budget, where it is to be another.
@@ -118,6 +125,14 @@ def train_refiner(
     from .train_system import SYSTEM_BUDGET
 
     place = _checked(data, samples, seed, device, begin)
+    if all_runs:
+        if begin or samples or seed or budget != "shipped":
+            raise InputError("--all-runs: has its own --begin, --samples, --seed, --budget; leave them out")
+        one = functools.partial(
+            train_refiner, data=data, lifter=lifter, folds=folds or run, predict=predict, bridge=bridge,
+            both_steps=both_steps, odd_bodies=odd_bodies, shipped_share=shipped_share, device=device,
+        )  # fmt: skip
+        return _one_after_another(one, run, export)
     if export and predict == "previous":
         raise InputError("--predict previous: a comparison, not for export; leave out --export")
     if not (lifter / "best.pt").is_file():
@@ -161,6 +176,16 @@ def train_refiner(
         spread = calibrate_network(network, mixture, diffusion, pull, base, data, place)
         export_refiner(network, mixture, diffusion, pull, export, spread)
         print(f"weights: {export}")
+
+
+def _one_after_another(train: Callable[..., None], run: Path, export: Path | None) -> None:
+    """The runs that made the shipped refiner; those that are done already end at once."""
+    before = None
+    for number, (samples, seed) in enumerate(SHIPPED_RUNS, 1):
+        folder = run if number == 1 else run.with_name(f"{run.name}-{number}")
+        goes_to = export if number == len(SHIPPED_RUNS) else None
+        train(run=folder, begin=before, samples=samples, seed=seed, export=goes_to)
+        before = folder
 
 
 def _system_command(name: str) -> Callable[..., None]:

@@ -1,0 +1,68 @@
+"""`posefix train refiner --all-runs`: the runs that made the shipped weights, with one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from posefix.pipeline.cli import call
+from posefix.training import calibrate, curves, export, train_lifter, train_refiner
+
+#: run folder, the one it begins with, samples, seed, optimiser
+Row = tuple[str, str | None, int, int, str]
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path) -> list[Row]:
+    """Every run that is asked for; training itself is left out."""
+    rows: list[Row] = []
+
+    def train(
+        data: Path, run: Path, lifter: Any, folds: Any, config: Any, *_: Any, begin: Path | None, **__: Any
+    ):
+        run.mkdir()
+        (run / "best.pt").touch()
+        (run / "lifted.json").write_text("{}")
+        rows.append((run.name, begin and begin.name, config.samples, config.seed, config.optimiser))
+        return run.name, None, None
+
+    monkeypatch.setattr(train_refiner, "train_refiner", train)
+    monkeypatch.setattr(train_refiner, "load_network", lambda folder: None)
+    monkeypatch.setattr(train_refiner, "choose", lambda *_: (None, None))
+    monkeypatch.setattr(train_lifter, "train_lifter", lambda data, folder, *_, **__: folder)
+    monkeypatch.setattr(curves, "plot_curves", lambda *_: "curves.png")
+    monkeypatch.setattr(calibrate, "calibrate_network", lambda *_: None)
+    monkeypatch.setattr(
+        export, "export_refiner", lambda network, *_: (tmp_path / network).with_suffix(".out").touch()
+    )
+    (tmp_path / "lifter").mkdir()
+    (tmp_path / "lifter" / "best.pt").touch()
+    return rows
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    places = ["--data", str(folder), "--lifter", str(folder / "lifter"), "--run", str(folder / "refiner")]
+    return ["train", "refiner", *places, "--export", str(folder / "weights"), *more]
+
+
+def test_all_runs_go_on_from_each_other_and_the_last_is_exported(trained, tmp_path):
+    assert call(words(tmp_path, "--all-runs")) == 0
+    assert trained == [
+        ("refiner", None, 1_500_000, 0, "adamw"),
+        ("refiner-2", "refiner", 700_000, 0, "muon"),
+        ("refiner-3", "refiner-2", 1_100_000, 2, "muon"),
+        ("refiner-4", "refiner-3", 1_200_000, 3, "muon"),
+    ]
+    assert [path.name for path in tmp_path.glob("*.out")] == ["refiner-4.out"]
+
+
+def test_without_it_there_is_one_run(trained, tmp_path):
+    assert call(words(tmp_path)) == 0
+    assert [row[0] for row in trained] == ["refiner"] and (tmp_path / "refiner.out").exists()
+
+
+@pytest.mark.parametrize("more", ["--samples 5", "--seed 1", "--budget common"])
+def test_all_runs_have_settings_of_their_own(trained, tmp_path, capsys, more):
+    assert call(words(tmp_path, "--all-runs", *more.split())) == 2
+    assert "--all-runs" in capsys.readouterr().err and not trained

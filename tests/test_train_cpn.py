@@ -140,6 +140,12 @@ def test_a_folder_that_is_none(folder, tmp_path, capsys):
     assert "--batch 1: expected 2 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--batch", "--samples", "--lr"])
+def test_0_is_not_the_default(folder, flag, capsys):
+    assert call(["train", "cpn", "--coco", str(folder), flag, "0"]) == 2
+    assert f"{flag} 0: expected " in capsys.readouterr().err
+
+
 # Targets and losses
 
 

@@ -40,9 +40,8 @@ def train_cpn(
     from .cpn import train_cpn as train
 
     base = CPN_BUDGET
-    config = replace(
-        base, samples=samples or base.samples, batch=batch or base.batch, lr=lr or base.lr, seed=seed
-    )
+    given = {"samples": samples, "batch": batch, "lr": lr, "seed": seed}
+    config = replace(base, **{name: value for name, value in given.items() if value is not None})
     for flag, value, low in (("--batch", config.batch, 2), ("--samples", config.samples, config.batch)):
         if value < low:
             raise InputError(f"{flag} {value}: expected {low} or more")

@@ -43,7 +43,7 @@ def make_gif(
         )
     frames = _through(_filters(width, fps, slower, colours), _stretch(video, start, seconds), video)
     try:
-        with av.open(str(picture), "w", format="gif") as container:
+        with av.open(str(picture.absolute()), "w", format="gif") as container:
             stream = container.add_stream("gif", rate=Fraction(fps))
             stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, "pal8"
             for frame in frames:
@@ -59,7 +59,7 @@ def make_gif(
 def _stretch(video: Path, start: float, seconds: float) -> Iterator[VideoFrame]:
     """The video's frames of that stretch, their times from 0."""
     try:
-        with av.open(str(video)) as container:
+        with av.open(str(video.absolute())) as container:
             if not container.streams.video:
                 raise InputError(f"{video}: holds no video")
             for frame in container.decode(video=0):

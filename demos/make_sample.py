@@ -206,7 +206,7 @@ def make_sample(path: str | os.PathLike[str], seconds: float = 3.0, fps: int = 3
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(path), "w") as container:
+        with av.open(str(path.absolute()), "w") as container:
             stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "20"})
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
             for k in range(frames):

@@ -47,8 +47,12 @@ class Source:
             return f"camera {self.spec}"
         if isinstance(self.spec, tuple):
             return self.spec[0] if len(self.spec) == 1 else str(Path(self.spec[0]).parent)
-        # Never print the password of an RTSP address.
-        return re.sub(r"://[^/@]*@", "://...@", str(self.spec)) if self.kind == "stream" else str(self.spec)
+        return _without_password(str(self.spec)) if self.kind == "stream" else str(self.spec)
+
+
+def _without_password(address: str) -> str:
+    """An RTSP address as it may be printed."""
+    return re.sub(r"://[^/@]*@", "://...@", address)
 
 
 def natural_key(path: str | Path) -> list[tuple[int, int, str]]:
@@ -129,7 +133,10 @@ def _whole_source(word: str) -> Source | None:
     if word.isdecimal() and not Path(word).exists():
         return _camera(int(word))
     if _URL.match(word):
-        url = urlparse(word)
+        try:
+            url = urlparse(word)
+        except ValueError as error:  # of IPv6 addresses
+            raise InputError(f"{_without_password(word)}: is no address ({error}); check it") from None
         if url.scheme.lower() == "file":
             return as_source(unquote(url.path))
         stem = Path(unquote(url.path)).stem or url.hostname or "stream"

@@ -201,6 +201,15 @@ def test_video_is_h264_with_true_times_and_duration(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_with_a_colon_is_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with VideoSink("12:30.mp4", 30.0) as video:
+        for k in range(3):
+            video.write(np.zeros((32, 32, 3), np.uint8), k / 30)
+    with av.open(str(tmp_path / "12:30.mp4")) as container:
+        assert len([packet for packet in container.demux(video=0) if packet.size]) == 3
+
+
 def test_odd_sizes_become_even_and_other_sizes_are_letterboxed(tmp_path):
     with VideoSink(tmp_path / "v.mp4", 25) as sink:
         sink.write(image(30, 47, 63), 0.0)

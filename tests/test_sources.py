@@ -28,3 +28,10 @@ def test_folder_of_keypoint_files_is_told_where_they_go(tmp_path: Path) -> None:
     (tmp_path / "a_000000000000_keypoints.json").write_text("{}")
     with pytest.raises(InputError, match=r"holds no images .* keypoint files go to `posefix refine`"):
         expand_sources([str(tmp_path)])
+
+
+@pytest.mark.parametrize("word", ["rtsp://me:secret@[bad/x", "http://[::1"])
+def test_an_address_that_is_none_is_one_line_without_its_password(word: str) -> None:
+    with pytest.raises(InputError, match=r": is no address \(Invalid IPv6 URL\); check it") as caught:
+        expand_sources([word])
+    assert "secret" not in str(caught.value)

@@ -98,7 +98,7 @@ class VideoSink:
         if self._kept and best == self.path:
             os.replace(self.path, old)
         if self._kept:
-            with av.open(str(old)) as source:
+            with av.open(_local(old)) as source:
                 stream = source.streams.video[0]
                 self._open((stream.width, stream.height))
                 for packet in islice(source.demux(stream), self._kept):
@@ -170,7 +170,7 @@ class VideoSink:
 
     def _open(self, size: tuple[int, int]) -> None:
         self._size = size
-        container = av.open(str(self.path), "w", format="mp4", options=_WHILE_RUNNING)
+        container = av.open(_local(self.path), "w", format="mp4", options=_WHILE_RUNNING)
         self._container = container
         self._stream = container.add_stream("libx264", rate=self._rate, options=_ENCODER)
         self._stream.time_base = _TIME_BASE
@@ -245,6 +245,11 @@ class VideoSink:
         self.close()
 
 
+def _local(path: Path) -> str:
+    """A path as FFmpeg takes it for one: it would take "12:30.mp4" for an address of the protocol 12."""
+    return os.path.abspath(path)
+
+
 def _letterbox(image: Image, width: int, height: int) -> Image:
     """The image inside (height, width), as large as it fits, centred on black; odd sizes get a black edge."""
     rows, columns = image.shape[:2]
@@ -280,7 +285,7 @@ def _whole(path: Path, size: int, pieces: Sequence[int]) -> int:
     whole = crc = 0
     if not path.exists() or not path.stat().st_size:
         return 0
-    with contextlib.suppress(FFmpegError, OSError, IndexError), av.open(str(path)) as source:
+    with contextlib.suppress(FFmpegError, OSError, IndexError), av.open(_local(path)) as source:
         packets = (packet for packet in source.demux(source.streams.video[0]) if packet.size)
         for k, packet in enumerate(islice(packets, size * len(pieces)), 1):
             crc = _crc(_units(bytes(packet)), crc)
@@ -296,8 +301,8 @@ def _index_in_front(path: Path) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with (
-            av.open(str(path)) as source,
-            av.open(str(part), "w", format="mp4", options=_WHEN_DONE) as target,
+            av.open(_local(path)) as source,
+            av.open(_local(part), "w", format="mp4", options=_WHEN_DONE) as target,
         ):
             stream = source.streams.video[0]
             copy = target.add_stream_from_template(stream)

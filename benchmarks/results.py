@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
+from bars import NEEDED, bars_table
 from detector_tables import detectors_table, occlusion_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,13 +96,16 @@ def write() -> None:
     """Write docs/results.md and its figure from benchmarks/results/*.json and its frame, page.md there."""
     names = commands("DATA", "VIDEOS")
     text = (RESULTS / "page.md").read_text(encoding="utf-8")
+    reports = {}
     for name, words in names.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
-            report = json.loads(path.read_text(encoding="utf-8"))
+            reports[name] = report = json.loads(path.read_text(encoding="utf-8"))
             text = text.replace(
                 f"<!-- {name} -->", f"{TABLES[kind_of(name)](report)}\n\n`{shlex.join(words)}`"
             )
+    if reports.keys() >= set(NEEDED):
+        text = text.replace("<!-- bars -->", bars_table(reports))
     if COMPARE.exists():
         from compare_tables import draw, error_table, sweep_table
 

@@ -32,8 +32,8 @@ from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
 from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_sets
 
-# What ships was trained in four runs (`cli.SHIPPED_RUNS`), each begun with the averaged weights of the one before; those
-# after the second with its budget but for their samples and seeds.
+# What ships was trained in four runs (`cli.SHIPPED_RUNS`), each begun with the averaged weights of the one before;
+# those after the second with its budget but for their samples and seeds.
 FIRST_BUDGET = TrainConfig(samples=1_500_000, batch=256, lr=7e-4, warmup=150, validate_every=150_000)
 SECOND_BUDGET = TrainConfig(
     samples=700_000, batch=256, lr=8e-4, warmup=100, validate_every=100_000, optimiser="muon"

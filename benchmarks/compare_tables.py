@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,35 @@ def sweep_table(report: Mapping[str, Any]) -> str:
         cells = [cell(row, figure, metric) for figure, metric, _ in BARS]
         lines.append(f"| {label} | {' | '.join(cells)} | {row['frames_per_second']:.1f} |")
     return "\n".join(lines)
+
+
+def budget_table(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Errors by samples seen, exact 2D / simulated detector, of the systems in all reports.
+
+    What ships is left out, as its budget is its own; so is the lifter.
+    """
+    counts = [budget_of(report) for report in reports]
+    lines = [
+        "| system | " + " | ".join(f"{n:,} samples" for n in counts) + " | change, % |",
+        "| --- |" + " ---: |" * (len(reports) + 1),
+    ]
+    for label, last in reports[-1]["summary"].items():
+        rows = [report["summary"].get(label) for report in reports]
+        if last["system"] == "graformer" or last["samples"] not in counts or not all(rows):
+            continue
+        cells = [" / ".join(cell(row, figure, metric) for figure, metric, _ in BARS) for row in rows]
+        change = [
+            f"{100 * (last['mean'][figure][metric] / rows[0]['mean'][figure][metric] - 1):+.1f}"
+            for figure, metric, _ in BARS
+        ]
+        lines.append(f"| {label} | {' | '.join(cells)} | {' / '.join(change)} |")
+    return "\n".join(lines)
+
+
+def budget_of(report: Mapping[str, Any]) -> int:
+    """Samples that every system of a report saw; `compare.find_runs` sees to it that it is one number."""
+    systems = [row for row in report["summary"].values() if row["system"] not in ("graformer", "posefix")]
+    return systems[0]["samples"]
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:

@@ -26,7 +26,7 @@ from command import run, write_json
 from detector_tables import average
 from posefix.pipeline.estimate import PoseEstimator, with_root
 from posefix.pipeline.people import row_maker
-from posefix.pipeline.run import as_written
+from posefix.pipeline.batches import as_written
 from posefix.skeleton import H36M17, Frame, FramePoses
 from posefix.skeleton.errors import InputError, PosefixError
 from posefix.skeleton.metrics import p_mpjpe

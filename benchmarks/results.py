@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
 COMPARE = RESULTS / "compare.json"  # of benchmarks/compare.py
+LONGER = RESULTS / "compare_long.json"  # of the same with a larger budget
 FIGURE = ROOT / "docs" / "pictures" / "compare.png"
 METRICS = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "n_mpjpe": "N-MPJPE", "pck150": "PCK150 %", "auc": "AUC %"}
 INPUTS = {"gt": "exact 2D", "det": "simulated detector"}
@@ -107,13 +108,17 @@ def write() -> None:
     if reports.keys() >= set(NEEDED):
         text = text.replace("<!-- bars -->", bars_table(reports))
     if COMPARE.exists():
-        from compare_tables import draw, error_table, sweep_table
+        from compare_tables import budget_table, draw, error_table, sweep_table
 
         report = json.loads(COMPARE.read_text(encoding="utf-8"))
         text = text.replace("<!-- compare -->", error_table(report))
         if "sweep_summary" in report:
             text = text.replace("<!-- sweep -->", sweep_table(report))
         draw(report, FIGURE)
+        if LONGER.exists():
+            longer = json.loads(LONGER.read_text(encoding="utf-8"))
+            text = text.replace("<!-- compare_long -->", error_table(longer))
+            text = text.replace("<!-- budgets -->", budget_table([report, longer]))
     # A section whose figures were never measured says nothing.
     sections = [part for part in re.split(r"(?m)^(?=##)", text) if "<!-- " not in part]
     PAGE.write_text("".join(sections), encoding="utf-8")

@@ -178,6 +178,32 @@ def test_a_difference_inside_the_spread_is_none(compare) -> None:
     assert differ(base, base, "f", "m") == differ(base, row(1.0, 1.0), "g", "m") == ""
 
 
+def test_budgets_stand_side_by_side(compare) -> None:
+    from compare_tables import budget_table
+
+    def row(system: str, gt: float, det: float, samples: int | None) -> dict:
+        sets = {"in_domain_lab_gt": gt, "in_domain_lab_det": det}
+        mean = {name: {"mpjpe": value} for name, value in sets.items()}
+        return {
+            "system": system,
+            "mean": mean,
+            "spread": {n: {"mpjpe": None} for n in sets},
+            "samples": samples,
+        }
+
+    def report(samples: int, gt: float) -> dict:
+        rows = {"graformer": row("graformer", 60, 70, samples), "e533, ddim": row("e533", gt, 66, samples)}
+        rows |= {"posefix": row("posefix", gt - 2, 64, samples)}
+        return {"summary": rows | {"posefix, as shipped": row("posefix", 49, 62, None)}}
+
+    lines = budget_table([report(1000, 58.0), report(3000, 56.0)]).splitlines()
+    assert lines[0] == "| system | 1,000 samples | 3,000 samples | change, % |"
+    assert lines[2:] == [
+        "| e533, ddim | 58.0 / 66.0 | 56.0 / 66.0 | -3.4 / +0.0 |",
+        "| posefix | 56.0 / 64.0 | 54.0 / 64.0 | -3.6 / +0.0 |",
+    ]
+
+
 def test_unequal_budgets_and_empty_folders_are_refused(compare, runs, tmp_path) -> None:
     with pytest.raises(InputError, match="no finished runs"):
         compare.find_runs(tmp_path)
@@ -189,6 +215,9 @@ def test_unequal_budgets_and_empty_folders_are_refused(compare, runs, tmp_path) 
         (tmp_path / name / "config.json").write_text(json.dumps({**config, "samples": samples}))
     with pytest.raises(InputError, match="different budgets"):
         compare.find_runs(tmp_path)
+    # What counts is all that a network has seen, the runs before it included.
+    (tmp_path / "a" / "begun.json").write_text(json.dumps({"run": "before", "samples": 512 - 256}))
+    assert len(compare.find_runs(tmp_path)) == 2
     (tmp_path / "b" / "machine.json").unlink()
     assert [r.folder.name for r in compare.find_runs(tmp_path)] == ["a"]
 

@@ -232,6 +232,12 @@ def test_output_folder_without_permission(fails):
     assert "permission denied" in fails(3, "clip.mp4", "-o", "locked/out")
 
 
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a place where not even root may write")
+def test_output_where_not_even_root_may_write(fails):
+    write_clip(Path("clip.mp4"), [100] * 3)
+    assert "cannot write /sys/posefix_out" in fails(3, "clip.mp4", "-o", "/sys/posefix_out")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("name", ["clip_3d.csv", "clip_2d.csv", "clip_pose.mp4"])
 def test_full_disk(fails, name):

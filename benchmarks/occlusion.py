@@ -24,9 +24,9 @@ import numpy as np
 from balance import CLIPS, DEFAULT_VIDEOS, LIMBS, Choice, Reference, read_reference
 from command import run, write_json
 from detector_tables import average
+from posefix.pipeline.batches import as_written
 from posefix.pipeline.estimate import PoseEstimator, with_root
 from posefix.pipeline.people import row_maker
-from posefix.pipeline.batches import as_written
 from posefix.skeleton import H36M17, Frame, FramePoses
 from posefix.skeleton.errors import InputError, PosefixError
 from posefix.skeleton.metrics import p_mpjpe

@@ -17,9 +17,10 @@ from pathlib import Path
 from ..detectors.doubt import as_h36m17
 from ..skeleton import FramePoses
 from ..skeleton.devices import resolve_device
+from .batches import add_3d, in_batches
 from .people import Timed, Trim
 from .reader import Source, open_source
-from .run import Estimator, add_3d, default_rows, in_batches, load_both
+from .run import Estimator, default_rows, load_both
 from .settings import Settings
 from .smoothing import Smoother
 

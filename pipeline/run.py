@@ -13,21 +13,20 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-import numpy as np
 
 from ..detectors import Detector, create_detector
 from ..detectors.ahead import frames_at_once, look_ahead
 from ..detectors.base import sees_one
 from ..detectors.doubt import as_h36m17
-from ..skeleton import Frame, FramePoses, Person, Pose2D, Pose3D
+from ..skeleton import Frame, FramePoses, Pose2D, Pose3D
 from ..skeleton.devices import resolve_device
 from ..skeleton.errors import InputError, PosefixError
 from . import resume
 from .advice import Advisor
+from .batches import add_3d, in_batches
 from .channels import Channel, Stages, Stopwatch
 from .interrupt import Interrupt
 from .journal import Journal
@@ -38,13 +37,12 @@ from .reader import Source, SourceInfo, open_source
 from .record import make_record
 from .render import Renderer, RenderSettings
 from .settings import Settings, parse_person, results_folder
-from .sinks import Csv2DSink, write_run_json
+from .sinks import write_run_json
 from .smoothing import Smoother
 from .sources import as_source
 from .summary import RunSummary
 
 WAITING = 4  # frames that may wait between two stages
-PATIENCE_S = 0.5  # a batch goes on after so long, full or not: rows of slow clips and cameras do not wait
 
 #: device, and what closes what was loaded -> networks and detector
 Loader = Callable[[str, contextlib.ExitStack], "tuple[Estimator, Detector]"]
@@ -355,42 +353,6 @@ def default_rows(settings: Settings, info: SourceInfo) -> RowMaker:
     one = sees_one(settings.detector, settings.detector_options)
     # Pictures may have nothing to do with each other: who is in one only is somebody.
     return row_maker(settings.person, one, confirm=info.kind != "images")
-
-
-def in_batches(rows: Iterable[Timed], size: int) -> Iterator[list[Timed]]:
-    """Rows in lists of `size`; shorter at the end, and when the next row is `PATIENCE_S` late."""
-    batch: list[Timed] = []
-    began = 0.0
-    for row in rows:
-        began = began if batch else time.monotonic()
-        batch.append(row)
-        if len(batch) == size or time.monotonic() - began > PATIENCE_S:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def add_3d(batch: list[Timed], estimator: Callable[..., Sequence[Pose3D | None]]) -> list[Timed]:
-    """The same rows with a 3D pose for everybody who has a 2D one."""
-    batch = [(frame, replace(row, people=tuple(map(as_written, row.people)))) for frame, row in batch]
-    keys = [(row.index, p.id) for _, row in batch for p in row.people if p.pose2d is not None]
-    poses = [p.pose2d for _, row in batch for p in row.people if p.pose2d is not None]
-    found = dict(zip(keys, estimator(poses, keys), strict=True)) if poses else {}
-    done: list[Timed] = []
-    for frame, row in batch:
-        people = tuple(replace(p, pose3d=found.get((row.index, p.id))) for p in row.people)
-        done.append((frame, replace(row, people=people)))
-    return done
-
-
-def as_written(person: Person) -> Person:
-    """The person with the digits that the 2D CSV holds, so that `refine` of that file gives the same 3D."""
-    if person.pose2d is None:
-        return person
-    (pixels, _, score), pose = Csv2DSink.decimals, person.pose2d
-    keypoints = np.round(pose.keypoints.astype(np.float64), pixels)
-    return replace(person, pose2d=replace(pose, keypoints=keypoints, scores=np.round(pose.scores, score)))
 
 
 def expected_frames(info: SourceInfo, settings: Settings) -> int | None:

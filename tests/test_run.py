@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 import pytest
 from fakes import FakeDetector, FakeEstimator, install_detector, install_fakes, write_clip
-from posefix.pipeline import capture
+from posefix.pipeline import batches, capture
 from posefix.pipeline import run as run_module
 from posefix.pipeline.channels import Channel, Stages, Stopped
 from posefix.pipeline.estimate import PoseEstimator
 from posefix.pipeline.interrupt import Interrupt
 from posefix.pipeline.reader import FrameReader
 from posefix.pipeline.report import describe
-from posefix.pipeline.run import in_batches, run_video
+from posefix.pipeline.run import run_video
 from posefix.pipeline.settings import Settings
 from posefix.skeleton import H36M17
 from posefix.skeleton.errors import InputError, OutputError
@@ -153,17 +153,17 @@ def test_csvs_with_the_shipped_networks_depend_on_seed_and_height_alone(tmp_path
 
 
 def test_batches_fill_up(tmp_path, clip, estimator, monkeypatch):
-    monkeypatch.setattr(run_module, "PATIENCE_S", 60)
+    monkeypatch.setattr(batches, "PATIENCE_S", 60)
     run_video(clip, settings(tmp_path, batch_size=4, render=False))
     # 15 rows have a pose; batches of 4 rows: dddd diii dddd mmmm mmmm mmmm ddd
     assert estimator.calls == [4, 4, 4, 3]
-    assert [len(b) for b in in_batches(range(5), 2)] == [2, 2, 1]
+    assert [len(b) for b in batches.in_batches(range(5), 2)] == [2, 2, 1]
 
 
 def test_slow_rows_do_not_wait_for_a_full_batch(monkeypatch):
     now = iter((0.0, 0.1, 0.6, 2.0, 2.1, 2.2, 2.3))
-    monkeypatch.setattr(run_module.time, "monotonic", lambda: next(now))
-    assert list(in_batches(range(5), 100)) == [[0, 1], [2, 3, 4]]
+    monkeypatch.setattr(batches.time, "monotonic", lambda: next(now))
+    assert list(batches.in_batches(range(5), 100)) == [[0, 1], [2, 3, 4]]
 
 
 def test_start_end_and_max_frames_keep_the_numbers_of_the_source(tmp_path, clip, estimator):

@@ -20,12 +20,13 @@ from ...detectors import Detector
 from ...detectors.base import sees_one
 from ...detectors.doubt import as_h36m17
 from ...skeleton import FramePoses, Pose2D
+from ..batches import add_3d
 from ..capture import Image
 from ..channels import Stages, Stopwatch
 from ..estimate import PoseEstimator
 from ..placing import Stage
 from ..render import Renderer, RenderSettings
-from ..run import Estimator, add_3d, load_both
+from ..run import Estimator, load_both
 from ..settings import Settings
 from .camera import Camera, Shot
 from .controls import Controls, State

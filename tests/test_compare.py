@@ -182,12 +182,12 @@ def test_budgets_stand_side_by_side(compare) -> None:
     from compare_tables import budget_table
 
     def row(system: str, gt: float, det: float, samples: int | None) -> dict:
-        sets = {"in_domain_lab_gt": gt, "in_domain_lab_det": det}
-        mean = {name: {"mpjpe": value} for name, value in sets.items()}
+        figures = {"in_domain_lab_gt": gt, "in_domain_lab_det": det}
+        mean = {name: {"mpjpe": value} for name, value in figures.items()}
         return {
             "system": system,
             "mean": mean,
-            "spread": {n: {"mpjpe": None} for n in sets},
+            "spread": {n: {"mpjpe": None} for n in figures},
             "samples": samples,
         }
 

@@ -184,7 +184,8 @@ def call(words: Sequence[str]) -> int:
     try:
         result = app(list(words), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        print(f"posefix: error: {' '.join(str(error).split())} See `posefix --help`.", file=sys.stderr)
+        command = " ".join(("posefix", *(error.command_chain or ())))
+        print(f"posefix: error: {' '.join(str(error).split())} See `{command} --help`.", file=sys.stderr)
         return InputError.exit_code
     except KeyboardInterrupt:
         print("posefix: stopped", file=sys.stderr)

@@ -116,7 +116,7 @@ train = App(
     help_format="plaintext",
     help_epilogue="""Examples:
   posefix train lifter --data DATA --run runs/lifter --export weights
-  posefix train refiner --data DATA --lifter runs/lifter --all-runs --export weights""",
+  posefix train refiner --data DATA --all-runs --export weights""",
 )
 app.command(train)
 train.command("posefix.training.cli:train_lifter", name="lifter", help="Train the 2D-to-3D lifter.")

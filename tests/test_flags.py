@@ -182,3 +182,21 @@ def test_help_breaks_lines_where_the_terminal_does(words, monkeypatch, capsys):
         if argument.show and not argument.children:
             assert " ".join((argument.parameter.help or "").split()) in shown
     assert max(map(len, str(command.help_epilogue).splitlines())) <= 80
+
+
+def test_what_stands_above_commands_fits_80_columns():
+    for command in (app, app["train"], app["data"]):
+        texts = (command.help_epilogue, command.usage)
+        assert max(len(line) for text in texts for line in str(text).splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["clip.mp4", "--foo"], "posefix"), (["refine", "x", "--seed", "a"], "posefix refine"),
+        (["train", "cpn", "--foo"], "posefix train cpn"), (["train", "nothing"], "posefix train"),
+    ],
+)  # fmt: skip
+def test_the_help_that_a_wrong_word_leads_to_is_that_of_its_command(words, named, capsys):
+    assert call(words) == 2
+    assert capsys.readouterr().err.endswith(f"See `{named} --help`.\n")

@@ -185,8 +185,8 @@ def test_help_breaks_lines_where_the_terminal_does(words, monkeypatch, capsys):
 
 
 def test_what_stands_above_commands_fits_80_columns():
-    for command in (app, app["train"], app["data"]):
-        texts = (command.help_epilogue, command.usage)
+    for group in (app, app["train"], app["data"]):
+        texts = (group.help_epilogue, group.usage)
         assert max(len(line) for text in texts for line in str(text).splitlines()) <= 80
 
 

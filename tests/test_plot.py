@@ -140,7 +140,7 @@ def test_bad_words_are_one_clear_line(tmp_path, capsys):
     folder = make_run(tmp_path / "run", video=False)
     cases = {
         ("--joints", "RKne"): r"no joint 'RKne'; did you mean RKnee\? There are: Hip, RHip",
-        ("--joints", "Head", "--what", "angle"): r"no angle at the joint 'Head'",
+        ("--joints", "Head", "--what", "angle"): r"no angle at the joint 'Head'; there are: LKnee,",
         ("--joints", ","): r"names no joint",
         ("--joints", "RKnee", "--person", "7"): r"no person 7; there are: 0",
         ("--joints", "RKnee", "-o", "a.gif"): r"a\.gif: figures are written as \.png, \.svg, \.pdf",

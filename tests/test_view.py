@@ -176,6 +176,11 @@ def test_large_video_is_linked(tmp_path, capsys):
     assert "linked" in capsys.readouterr().out
 
 
+def test_no_video_is_smaller_than_nothing(tmp_path, capsys):
+    assert call(["view", str(make_run(tmp_path / "run")), "--no-open", "--embed-limit", "-1"]) == 2
+    assert "--embed-limit -1: expected 0 or more megabytes" in capsys.readouterr().err
+
+
 def test_original_video_in_place_of_the_rendered_one(tmp_path, make_video):
     folder = make_run(tmp_path / "run")
     page = view(folder, "--video", str(make_video("of mine.mp4")), "--embed-limit", "0")

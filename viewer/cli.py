@@ -42,6 +42,8 @@ def view(
     open
         Open the page in the browser.
     """
+    if embed_limit < 0:
+        raise InputError(f"--embed-limit {embed_limit:g}: expected 0 or more megabytes")
     run = find_run(_results_of(folder))
     motion = read_motion(run.csv_3d, run.csv_2d)
     target = output or run.csv_3d.with_name(f"{run.name}_view.html")

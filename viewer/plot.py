@@ -53,9 +53,9 @@ def parse_joints(text: str, what: What) -> list[str]:
     for word in filter(None, (part.strip() for part in text.split(","))):
         if word.lower() not in by_small:
             near = get_close_matches(word.lower(), by_small, n=1)
-            guess = f"; did you mean {by_small[near[0]]}?" if near else ""
+            guess = f"did you mean {by_small[near[0]]}? There" if near else "there"
             kind = "angle at the joint" if what == "angle" else "joint"
-            raise InputError(f"--joints: there is no {kind} {word!r}{guess} There are: {', '.join(there)}")
+            raise InputError(f"--joints: there is no {kind} {word!r}; {guess} are: {', '.join(there)}")
         found.append(by_small[word.lower()])
     if not found:
         raise InputError(f"--joints: names no joint; there are: {', '.join(there)}")

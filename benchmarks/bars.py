@@ -1,4 +1,4 @@
-"""The least that every version must keep, from the figures in benchmarks/results/: the table of docs/results.md."""
+"""From the figures in benchmarks/results/: what every version must keep, and the few that the model card shows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ Figures = Mapping[str, Mapping[str, Any]]
 NEEDED = (
     "in_domain_lab_gt", "in_domain_lab_det", "bandai_lab_gt", "bandai_lab_det", "real_video", "speed", "memory",
 )  # fmt: skip
+CARD_BEGIN, CARD_END = "<!-- figures -->", "<!-- end of figures -->"
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,33 @@ def bars_table(figures: Figures) -> str:
     return "\n".join(
         ["| | bar | measured | holds |", "| --- | --- | ---: | --- |", *(b.row for b in bars(figures))]
     )
+
+
+def card_table(figures: Figures) -> str:
+    """Errors before and after refinement, mm, for the model card."""
+    lines = [
+        "| mm | lifted: MPJPE | P-MPJPE | refined: MPJPE | P-MPJPE |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, title in (
+        ("in_domain", "people never seen"),
+        ("bandai", "another laboratory's skeleton (bandai)"),
+    ):
+        for kind, points in (("gt", "exact 2D"), ("det", "simulated detector")):
+            report = figures[f"{name}_lab_{kind}"]
+            report = report.get("in_domain", report)
+            errors = [
+                report[stage][metric] for stage in ("lifted", "refined") for metric in ("mpjpe", "p_mpjpe")
+            ]
+            lines.append(f"| {title}, {points} | {' | '.join(f'{e:.1f}' for e in errors)} |")
+    mean = figures["real_video"]["mean"]
+    lines.append(
+        f"| real video, joints of arms and legs | | {mean['lifted']:.1f} | | {mean['refined']:.1f} |"
+    )
+    return "\n".join(lines)
+
+
+def card_with(text: str, table: str) -> str:
+    """The model card with this table between its two marks. Raises ValueError where there are none."""
+    before, rest = text.split(CARD_BEGIN)
+    return f"{before}{CARD_BEGIN}\n\n{table}\n\n{CARD_END}{rest.split(CARD_END)[1]}"

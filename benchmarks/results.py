@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
-from bars import NEEDED, bars_table
+from bars import NEEDED, bars_table, card_table, card_with
 from detector_tables import detectors_table, occlusion_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
+CARD = ROOT / "weights" / "README.md"
 COMPARE = RESULTS / "compare.json"  # of benchmarks/compare.py
 LONGER = RESULTS / "compare_long.json"  # of the same with a larger budget
 FIGURE = ROOT / "docs" / "pictures" / "compare.png"
@@ -94,7 +95,7 @@ def measure(*, data: Path, videos: Path, models: Path | None = None, only: list[
 
 @app.command
 def write() -> None:
-    """Write docs/results.md and its figure from benchmarks/results/*.json and its frame, page.md there."""
+    """Write docs/results.md, its figure and the model card's from benchmarks/results/*.json and page.md there."""
     names = commands("DATA", "VIDEOS")
     text = (RESULTS / "page.md").read_text(encoding="utf-8")
     reports = {}
@@ -107,6 +108,7 @@ def write() -> None:
             )
     if reports.keys() >= set(NEEDED):
         text = text.replace("<!-- bars -->", bars_table(reports))
+        CARD.write_text(card_with(CARD.read_text(encoding="utf-8"), card_table(reports)), encoding="utf-8")
     if COMPARE.exists():
         from compare_tables import budget_table, draw, error_table, sweep_table
 

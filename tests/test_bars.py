@@ -32,6 +32,16 @@ def test_the_stored_figures_keep_every_bar_and_the_page_says_so(module, figures)
     assert module.bars_table(figures) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
+def test_the_model_card_has_the_stored_figures(module, figures):
+    card = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+    assert module.card_with(card, module.card_table(figures)) == card
+    row = next(line for line in card.splitlines() if line.startswith("| people never seen, exact 2D |"))
+    lifted, refined = (figures["in_domain_lab_gt"]["in_domain"][k]["mpjpe"] for k in ("lifted", "refined"))
+    assert f"| {lifted:.1f} |" in row and f"| {refined:.1f} |" in row
+    assert "\n\nNEW\n\n" in module.card_with(card, "NEW")
+    assert "simulated detector" not in module.card_with(card, "")
+
+
 def test_the_stored_figures_are_those_of_the_weights_that_ship(figures):
     shipped = json.loads((ROOT / "weights" / "manifest.json").read_text())["sha256"]
     for name in ("in_domain_lab_gt", "in_domain_lab_det"):

@@ -50,6 +50,7 @@ def make_record(
             "count": len(summary.people),
             "rows": {str(n): dict(sorted(rows.items())) for n, rows in sorted(summary.people.items())},
         },
+        "video_start_s": summary.video_start_s,
         "interrupted": summary.signal is not None,
         "ended_early": summary.ended_early,
         "error": summary.error,

@@ -328,6 +328,8 @@ class _Clip:
                     image = None if self.outputs.has_image else renderer.draw(frame, poses, places)
                 with self.clock("encode"):
                     self.outputs.write_image(image, frame.time_s)
+                if self.summary.video_start_s is None:
+                    self.summary.video_start_s = frame.time_s
             if self.watcher is not None and frame is not None:
                 self.watcher.advance()
         self._write_rows(trim.finish() if trim else [])

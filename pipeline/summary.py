@@ -26,6 +26,7 @@ class RunSummary:
         signal: number of the signal that stopped the run, None when it ran to the end.
         ended_early: why the source ended before its true end, None when nothing says that it did.
         error: what ended the run early, None when nothing did.
+        video_start_s: time of the frame that the rendered video begins with, seconds; None without a video.
         warnings: what the user should know and can mend, see `advice`.
         finished_before: there was nothing to resume, an earlier run had come to its end.
         known: frames that the run that was resumed had searched for people.
@@ -48,6 +49,7 @@ class RunSummary:
     error: str | None = None
     finished_before: bool = False
     known: int = 0
+    video_start_s: float | None = None
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -22,6 +22,7 @@ from posefix.pipeline.reader import FrameReader
 from posefix.pipeline.report import describe
 from posefix.pipeline.run import run_video
 from posefix.pipeline.settings import Settings
+from posefix.pipeline.sinks import VideoSink
 from posefix.skeleton import H36M17
 from posefix.skeleton.errors import InputError, OutputError
 
@@ -76,6 +77,24 @@ def test_the_video_has_every_frame_and_the_true_length(tmp_path, clip, estimator
         times = [frame.time for frame in video.decode(video=0)]
         assert video.streams.video[0].codec_context.pix_fmt == "yuv420p"
     np.testing.assert_allclose(times, np.arange(len(LEVELS)) / 30, atol=2e-3)
+
+
+def test_damaged_first_frames_are_rows_and_the_record_tells_when_the_video_begins(tmp_path, estimator):
+    with VideoSink(tmp_path / "whole.mp4", 10.0) as sink:  # with a key frame a second
+        for k in range(14):
+            sink.write(np.full((48, 64, 3), 120, np.uint8), k / 10)
+    with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(tmp_path / "late.mp4"), "w") as late:
+        stream = late.add_stream_from_template(whole.streams.video[0])
+        for packet in [p for p in whole.demux(video=0) if p.size][1:]:
+            packet.stream = stream
+            late.mux_one(packet)
+    run_video(tmp_path / "late.mp4", settings(tmp_path))
+    record = json.loads((tmp_path / "out/late_run.json").read_text())
+    table = rows(tmp_path / "out/late_2d.csv")
+    assert "".join(r["status"][0] for r in table) == "m" * 9 + "d" * 4 and record["frames"]["corrupt"] == 9
+    assert (
+        record["video_start_s"] == pytest.approx(float(table[9]["time_s"])) and record["video_start_s"] > 0.8
+    )
 
 
 def test_the_record_says_what_was_done(tmp_path, clip, estimator):

@@ -198,6 +198,16 @@ def test_clip_that_begins_late_keeps_its_times(tmp_path, make_video):
     assert view(folder, "--video", str(make_video())).head["video"]["start_s"] == 0.0
 
 
+@pytest.mark.parametrize(("told", "start_s"), [(0.3, 0.3), (0, 0.0), (None, 0.04), ("x", 0.04), (True, 0.04)])
+def test_where_the_video_begins_after_damaged_frames_the_record_tells(tmp_path, told, start_s):
+    folder = make_run(tmp_path / "run")
+    lines = (folder / "clip_3d.csv").read_text().splitlines(keepends=True)
+    (folder / "clip_3d.csv").write_text("".join([lines[0], *lines[2:]]))
+    record = json.loads((folder / "clip_run.json").read_text())
+    (folder / "clip_run.json").write_text(json.dumps({**record, "video_start_s": told}))
+    assert view(folder).head["video"]["start_s"] == pytest.approx(start_s)
+
+
 def test_nothing_points_outside(tmp_path):
     folder = make_run(tmp_path / "run")
     page = view(folder)

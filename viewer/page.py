@@ -56,7 +56,8 @@ def write_page(
     if video is not None and not video.is_file():
         raise InputError(f"{video}: there is no such video")
     shown = video or run.video
-    kind = _video(shown, video is None, motion, target, embed_limit_mb)
+    start_s = _start_of_video(run, motion) if video is None else 0.0
+    kind = _video(shown, start_s, video is None, target, embed_limit_mb)
     part = target.with_name(target.name + ".part")  # a stopped write leaves no half page
     try:
         with part.open("w", encoding="utf-8", newline="\n") as out:
@@ -177,8 +178,15 @@ def _ground(motion: Motion, height_m: float) -> float:
     return round(float(np.percentile(lowest, 80)) + 0.03, 3) if len(lowest) else round(usual, 3)
 
 
+def _start_of_video(run: RunFiles, motion: Motion) -> float:
+    """When the rendered video begins: with its first row, but for damaged frames before the first that is whole."""
+    told = run.record().get("video_start_s")
+    known = isinstance(told, (int, float)) and not isinstance(told, bool) and 0 <= told < 1e9
+    return float(told) if known else float(motion.times[0])
+
+
 def _video(
-    path: Path | None, rendered: bool, motion: Motion, target: Path, limit_mb: float
+    path: Path | None, start_s: float, rendered: bool, target: Path, limit_mb: float
 ) -> dict[str, Any]:
     """What the page needs to know of the video; its first frame is at `start_s` of the CSV's times."""
     if path is None:
@@ -188,8 +196,7 @@ def _video(
             "rendered": False,
             "why": "there is no rendered video in the folder",
         }
-    # The rendered video begins with its first frame, the original with its own zero.
-    about = {"start_s": float(motion.times[0]) if rendered else 0.0, "rendered": rendered}
+    about = {"start_s": start_s, "rendered": rendered}
     if path.stat().st_size <= limit_mb * 1e6:
         return {"kind": "embedded", "type": _TYPES.get(path.suffix.lower(), "video/mp4"), **about}
     try:

@@ -113,6 +113,7 @@ class Recording:
         row = replace(poses, index=self._summary.read, time_s=poses.time_s - self._zero_s)
         self._outputs.write_poses(row)
         self._outputs.write_image(image, row.time_s)
+        self._summary.video_start_s = 0.0
         self._summary.read += 1
         self._summary.count(row)
 

@@ -181,8 +181,9 @@ def _ground(motion: Motion, height_m: float) -> float:
 def _start_of_video(run: RunFiles, motion: Motion) -> float:
     """When the rendered video begins: with its first row, but for damaged frames before the first that is whole."""
     told = run.record().get("video_start_s")
-    known = isinstance(told, (int, float)) and not isinstance(told, bool) and 0 <= told < 1e9
-    return float(told) if known else float(motion.times[0])
+    if isinstance(told, (int, float)) and not isinstance(told, bool) and 0 <= told < 1e9:
+        return float(told)
+    return float(motion.times[0])
 
 
 def _video(

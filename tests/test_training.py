@@ -1,6 +1,7 @@
 """Augmentation, the training loop, folds and export."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -141,6 +142,32 @@ def test_people_stay_in_one_fold(shared_dir) -> None:
     assert 0 < guessed.float().mean() < 0.1
 
 
+def wrong_way(directions: torch.Tensor, torso: torch.Tensor, degrees: float) -> float:
+    """Share of the knees whose shank points so far ahead of the thigh; thighs along the trunk's forward left out."""
+    out = []
+    for thigh, shank in ((5, 6), (2, 3)):
+        d = directions[:, thigh]
+        ahead = torso[:, :, 2] - (torso[:, :, 2] * d).sum(-1, keepdim=True) * d
+        length = ahead.norm(dim=-1)
+        sine = (directions[:, shank] * ahead).sum(-1) / length
+        out.append((sine > math.sin(math.radians(degrees)))[length > 0.5])
+    return float(torch.cat(out).float().mean())
+
+
+def test_recombined_knees_bend_the_wrong_way_no_more_often_than_recorded_ones(shared_dir) -> None:
+    pool, g = build_pool(training_sequences(shared_dir / "data")), generator(0)
+    rows = pool.draw_indices(20_000, g)
+    made, _, _ = pool.draw_bodies(20_000, aug.AugmentConfig(), g)
+    directions, _ = aug.to_bones(made)
+    for degrees in (10, 20, 30):
+        # By this rough measure, which knows no hips that are turned out, so do a few recorded ones.
+        recorded = wrong_way(pool.directions[rows], pool.torso[rows], degrees)
+        assert wrong_way(directions, aug.torso_frames(made), degrees) < recorded + 0.01
+    back = directions.clone()
+    back[:, [3, 6]] = aug.torso_frames(made)[:, :, 2][:, None]  # shanks straight ahead
+    assert wrong_way(back, aug.torso_frames(made), 30) > 0.9
+
+
 def wide_trainer(folder, samples: int, optimiser: OptimiserName) -> Trainer:
     """Learns a linear map through a hidden layer that Muon takes."""
     torch.manual_seed(0)
@@ -208,6 +235,22 @@ def test_the_loop_learns_and_logs(tmp_path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["best"] < 0.3 * rows[0]["score"]
     assert (best.weight - 2 * torch.eye(3)).abs().sum().item() == pytest.approx(rows[-1]["best"])
+
+
+def test_a_run_that_stops_improving_ends_before_its_budget(tmp_path) -> None:
+    scores = iter([5.0, 4.0, 4.5, 4.0, 4.1, 3.0])
+    trainer = toy_trainer(tmp_path, 6400)
+    trainer.config = replace(trainer.config, patience=3)
+    seen: list[torch.Tensor] = []
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        seen.append(model.weight.detach().clone())
+        return {"score": next(scores)}
+
+    trainer.validate = validate
+    best = trainer.run(report=lambda row: None)
+    assert len(seen) == 5 and trainer.step == 50 < trainer.config.steps
+    assert torch.equal(best.weight, seen[1]) and not torch.equal(best.weight, seen[4])
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path) -> None:

@@ -120,6 +120,35 @@ def test_a_recording_holds_what_was_shown_between_two_presses(make_engine, tmp_p
     assert record["detector"]["name"] == "fake" and "recorded" in command.describe(live)
 
 
+@pytest.mark.parametrize(
+    ("keys", "refine", "warned"),
+    [
+        ({3: "r", 25: "q"}, True, False), ({3: "f", 6: "r", 25: "q"}, False, False),
+        ({3: "r", 15: "f", 35: "q"}, True, True),
+    ],
+)  # fmt: skip
+def test_a_record_says_whether_the_refiner_was_on(make_engine, keys, refine, warned):
+    with make_engine([100] * 200) as live:
+        play(live, keys)
+    (recording,) = live.recorder.finished
+    record = json.loads(recording.paths.run_json.read_text())
+    assert record["settings"]["refine"] is refine
+    assert any("J_std" in warning for warning in record["warnings"]) is warned
+
+
+def test_what_nobody_expects_ends_the_recording_only_and_is_said(make_engine, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such thing")
+
+    with make_engine([100] * 150) as live:
+        monkeypatch.setattr(recorder.Recording, "_write_frame", fail)
+        play(live, {3: "r", 40: "q"})
+    (recording,) = live.recorder.finished
+    assert recording.error == live.recorder.problem == "no such thing"
+    assert json.loads(recording.paths.run_json.read_text())["error"] == "no such thing"
+    assert live.meter.frames >= 40
+
+
 def test_quitting_finishes_the_recording(make_engine):
     with make_engine([100] * 100) as live:
         play(live, {3: "r", 10: "q"})

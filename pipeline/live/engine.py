@@ -216,7 +216,7 @@ class Engine:
         image = self._artist.draw(shot, poses, state)
         recording = self.recorder.current
         if new and recording is not None:
-            recording.push(image, poses)
+            recording.push(image, poses, state.refine)
             image = image.copy()
         draw_status(image, status, state)
         self._pictures.put(Seen(image, shot.taken_s, new))

@@ -24,8 +24,8 @@ from .newest import Newest
 
 WAITING = 60  # frames that may wait for the encoder; memory stays bounded, the picture never waits
 
-#: a frame as drawn, and its rows
-Drawn = tuple[Image, FramePoses]
+#: a frame as drawn, its rows, and whether the refiner was on
+Drawn = tuple[Image, FramePoses, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,10 @@ class Making:
     weights: dict[str, str]
     info: SourceInfo
 
-    def record(self, summary: RunSummary) -> dict[str, Any]:
-        """The content of NAME_run.json."""
-        return make_record(summary, self.settings, self.device, self.detector, self.weights, self.info)
+    def record(self, summary: RunSummary, refine: bool) -> dict[str, Any]:
+        """The content of NAME_run.json; `refine` as it was while it was recorded, which a key changes."""
+        settings = replace(self.settings, refine=refine)
+        return make_record(summary, settings, self.device, self.detector, self.weights, self.info)
 
 
 class Recording:
@@ -66,6 +67,7 @@ class Recording:
         self._outputs = Outputs(paths, True, fps, raw=making.settings.smooth != "off")
         self._waiting: Newest[Drawn] = Newest(WAITING)
         self._zero_s: float | None = None
+        self._refined: set[bool] = set()
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
         self._thread.start()
 
@@ -78,9 +80,9 @@ class Recording:
     def dropped(self) -> int:
         return self._waiting.dropped
 
-    def push(self, image: Image, poses: FramePoses) -> None:
+    def push(self, image: Image, poses: FramePoses, refined: bool = True) -> None:
         """The next frame as drawn, (H, W, 3) uint8 BGR, not changed afterwards; never waits."""
-        self._waiting.put((image, poses))
+        self._waiting.put((image, poses, refined))
 
     def close(self) -> None:
         """No more frames come; what waits is still written."""
@@ -97,14 +99,20 @@ class Recording:
     def _write(self) -> None:
         try:
             with self._outputs:
-                for image, poses in self._waiting:
+                for image, poses, refined in self._waiting:
+                    self._refined.add(refined)
                     self._write_frame(image, poses)
                 self._outputs.finish()
-        except PosefixError as error:
-            self.error = self._summary.error = str(error)
+        except Exception as error:  # whatever ends it ends this recording only, and is said
+            self.error = self._summary.error = str(error) or type(error).__name__
         self._summary.seconds = time.monotonic() - self.began_s
+        if len(self._refined) > 1:
+            self._summary.warnings.append(
+                "the refiner was switched while it was recorded: rows without it have no J_std"
+            )
+        refine = True in self._refined if self._refined else self._making.settings.refine
         try:
-            write_run_json(self.paths.run_json, self._making.record(self._summary))
+            write_run_json(self.paths.run_json, self._making.record(self._summary, refine))
         except PosefixError as error:
             self.error = self.error or str(error)
 

@@ -76,7 +76,7 @@ class RefineSettings(KeypointFlags, Settings):  # pyright: ignore[reportIncompat
 def parse_size(word: str) -> tuple[int, int]:
     """(width, height) of "1920x1080". Raises InputError."""
     parts = word.lower().split("x")
-    if len(parts) != 2 or not all(p.isascii() and p.isdecimal() and 0 < int(p) < 100_000 for p in parts):
+    if len(parts) != 2 or not all(p.isascii() and p.isdecimal() and len(p) <= 5 and int(p) for p in parts):
         raise InputError(f"--size {word}: expected width x height in pixels, e.g. 1920x1080")
     return int(parts[0]), int(parts[1])
 

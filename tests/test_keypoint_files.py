@@ -371,3 +371,14 @@ def test_clips_may_have_3d_in_their_name(tmp_path):
             (tmp_path / f"{name}.csv").write_text(cells + "\n")
     for name in ("3dwalk3d_3d", "3dwalk3d_3d_raw"):
         assert read(tmp_path / f"{name}.csv").has_3d
+
+
+def test_numbers_that_not_everybody_has_are_made_anew_and_that_is_said(tmp_path):
+    poses = made.person("coco17")
+    entries = made.alphapose(tmp_path / "a.json", poses, idx=7)
+    assert named(read(tmp_path / "a.json")).warnings == ()
+    entries[2]["idx"] = -1
+    clip = named(read(_write(tmp_path / "a.json", entries)))
+    assert [s.id for people in clip.frames.values() for s in people] == [0] * 4
+    (said,) = clip.warnings
+    assert said.startswith("1 of 4 poses have no person's number")

@@ -272,8 +272,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert out == "" and "exists already; add --overwrite" in err and len(err.splitlines()) == 1
     assert call(["refine", "absent.json"]) == 2
     assert "posefix: error: absent.json: no such file" in capsys.readouterr().err
-    assert call(["refine", "json", "--size", "big"]) == 2
-    assert "--size big: expected width x height" in capsys.readouterr().err
+    for size in ("big", "0x480", "640x", f"{'9' * 5000}x480"):
+        assert call(["refine", "json", "--size", size]) == 2
+        assert f"--size {size}: expected width x height" in capsys.readouterr().err
 
 
 def test_results_never_replace_the_file_that_is_read(tmp_path, capsys):

@@ -280,7 +280,7 @@ def test_addresses(words, address):
     assert parse_address(words) == address
 
 
-@pytest.mark.parametrize("words", ["127.0.0.1:x", "a:99999", ":-1"])
+@pytest.mark.parametrize("words", ["127.0.0.1:x", "a:99999", ":-1", "9" * 5000])
 def test_addresses_that_make_no_sense(words):
     with pytest.raises(InputError, match="HOST:PORT"):
         parse_address(words)

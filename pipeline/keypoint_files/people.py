@@ -19,7 +19,11 @@ _FPS = 30.0  # where the file tells no times
 def named(clip: KeypointClip) -> KeypointClip:
     """The clip with a number for every sight, and everybody once a frame, by the best sight."""
     people = [sights for sights in clip.frames.values() if sights]
-    if any(sight.id is None for sights in people for sight in sights):
+    nameless = [sight.id is None for sights in people for sight in sights]
+    if any(nameless):
+        if not all(nameless):
+            some = f"{sum(nameless)} of {len(nameless)} poses have no person's number: all are numbered anew"
+            clip = replace(clip, warnings=(*clip.warnings, some))
         one = all(len(sights) == 1 for sights in people)
         frames = (
             {n: [replace(s, id=0) for s in sights] for n, sights in clip.frames.items()}

@@ -46,7 +46,7 @@ def parse_address(words: str | None) -> tuple[str, int]:
     elif words:
         host, _, tail = words.rpartition(":") if words.count(":") == 1 or "]:" in words else (words, "", "")
         host, port = host.strip("[]") or HOST, tail or port
-    if not port.isdecimal() or int(port) > 65535:
+    if not (port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
         raise InputError(f"--serve {words}: expected HOST:PORT, e.g. 127.0.0.1:{PORT}")
     return host, int(port)
 

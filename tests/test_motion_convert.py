@@ -131,6 +131,8 @@ def test_the_neck_may_begin_at_the_chest(tmp_path):
     assert joints[marks.thorax or 0] == "upperneck"
     places[0, 2] = (0, 9, 0)
     assert joints[find_landmarks(Motion("x", joints, parents, places)).thorax or 0] == "lowerneck"
+    with pytest.raises(InputError, match="x: the head hangs from an arm"):
+        find_landmarks(Motion("x", joints, (*parents[:2], 6, *parents[3:]), places))
 
 
 def test_without_neck_and_spine_joints_their_places_are_computed(tmp_path):

@@ -238,6 +238,7 @@ BVH_DAMAGE = [
     ),
     (("}\nMOTION", "MOTION"), "ends inside the skeleton"),
     (("JOINT Spine", "ROOT Spine"), "ROOT in the wrong place"),
+    (("ROOT Hips", "OFFSET 0 0 0\nROOT Hips"), "line 2: OFFSET outside of a joint"),
 ]
 
 

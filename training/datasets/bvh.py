@@ -126,6 +126,8 @@ def _hierarchy(words: _Words) -> list[_Joint]:
             if not stack:
                 words.fail("one } too many")
             stack.pop()
+        elif word in ("OFFSET", "CHANNELS") and not joints:
+            words.fail(f"{word} outside of a joint")
         elif word == "OFFSET":
             joints[-1].offset = [words.number() for _ in range(3)]
         elif word == "CHANNELS":

@@ -128,9 +128,10 @@ def _chain(parents: tuple[int, ...], joint: int) -> tuple[int, ...]:
 def _base_of_neck(motion: Motion, trunk: tuple[int, ...], shoulder: int) -> int | None:
     """The first neck joint above where the collar bones begin: the first bone of the neck may begin at the chest."""
     necks = [j for j in trunk[1:-1] if "neck" in motion.joints[j].lower()]
-    branch = next(
-        j for j in _chain(motion.parents, shoulder) if j not in trunk
-    )  # the collar bone, or the arm
+    # The collar bone, or the arm.
+    branch = next((j for j in _chain(motion.parents, shoulder) if j not in trunk), None)
+    if branch is None:
+        raise InputError(f"{motion.name}: the head hangs from an arm, which is no person's skeleton")
     at_chest = motion.positions[0, branch]
     size = abs(motion.positions[0] - motion.positions[0, trunk[0]]).max()
     above = [j for j in necks if abs(motion.positions[0, j] - at_chest).max() > 0.01 * size]

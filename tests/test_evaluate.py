@@ -201,6 +201,11 @@ def test_the_shipped_networks_through_the_command_line(file, tmp_path, capsys):
     assert report["settings"]["device"] in ("cpu", "cuda", "mps")
 
 
+def test_keypoints_of_other_data_sets_are_not_left_out_without_a_word(file, capsys):
+    assert call(["eval", "--data", str(file), "--keypoints", "detectron_ft_h36m"]) == 2
+    assert "--keypoints: mocap17 files have no other 2D" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", ["--device tpu", "--samples 0", "--samples -5", "--seed -1"])
 def test_training_says_no_before_it_starts(tmp_path, capsys, words):
     for network in ("lifter", "refiner"):

@@ -238,6 +238,8 @@ def evaluate_cli(
     }  # fmt: skip
     load = prepare(system, run, options, seed, place)
     scoring, wholes = MOCAP17, {}
+    if dataset == "mocap17" and keypoints is not None:
+        raise InputError("--keypoints: mocap17 files have no other 2D; for --dataset h36m or humaneva")
     if dataset == "mocap17":
         for path in data:
             wholes[path.stem] = make_benchmark(load_mocap(path), split, cameras, input, stride)

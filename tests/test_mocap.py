@@ -78,6 +78,18 @@ def test_wrong_files_say_what_is_wrong(tmp_path, change, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("flag", [1, 1 << 5])
+def test_encrypted_and_patched_archives_are_refused(tmp_path, flag):
+    path = tmp_path / "made.npz"
+    write_mocap(path, [sequence("one", 5)])
+    whole = bytearray(path.read_bytes())
+    for sign, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        whole[whole.index(sign) + at] |= flag
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="cannot be read as a mocap17"):
+        load_mocap(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut"])
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "other.npz"

@@ -112,6 +112,7 @@ def changed(text, change):
     [
         ((":bonedata", ":bones"), None, "not an ASF file: it lacks :bonedata"),
         (("length 4", "length four"), None, "cannot be read as an ASF file"),
+        (("length 0.45", "length 0"), None, "cannot be read as an ASF file"),
         (("dof rx\n", "dof rx tx\n"), None, "only rotations are understood, found dof rx tx"),
         (("thigh shin", "thigh foot"), None, "do not agree about foot"),
         (("root thigh", "shin thigh"), None, "runs in a circle"),

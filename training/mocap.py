@@ -130,7 +130,10 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             if missing:
                 raise InputError(f"{path}: not a mocap17 file: it lacks {', '.join(missing)}")
             return {key: archive[key] for key in _KEYS}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        # All that a damaged or encrypted archive makes the reader raise.
+        ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         reason = "it is no archive of plain arrays" if isinstance(error, ValueError) else error
         raise InputError(f"{path}: cannot be read as a mocap17 .npz file ({reason})") from error
 

@@ -65,7 +65,7 @@ def read_asf(path: Path) -> Skeleton:
         raise InputError(f"{path}: not an ASF file: it lacks :{', :'.join(missing)}")
     try:
         return _skeleton(path, sections)
-    except (ValueError, IndexError, KeyError) as error:
+    except (ValueError, IndexError, KeyError, ZeroDivisionError) as error:
         raise InputError(f"{path}: cannot be read as an ASF file ({error!r})") from error
 
 

@@ -63,11 +63,12 @@ def main(words: list[str]) -> int:
     except PosefixError as error:  # one line: what is wrong, where, and how to mend it
         print(f"python_api: {error}", file=sys.stderr)
         return error.exit_code
-    if not times:
-        print("python_api: nobody was found in the clip", file=sys.stderr)
+    if not np.isfinite(knee).any():  # NaN where the leg is hidden
+        print("python_api: nobody was found in the clip, or no right knee", file=sys.stderr)
         return 6
     plot(times, knee, spread, picture)
-    print(f"bent most at {times[int(np.argmax(knee))]:.2f} s, by {max(knee):.0f}°; wrote {picture}")
+    most = int(np.nanargmax(knee))
+    print(f"bent most at {times[most]:.2f} s, by {knee[most]:.0f}°; wrote {picture}")
     return 0
 
 

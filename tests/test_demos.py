@@ -45,6 +45,16 @@ def test_python_api_says_what_is_wrong_in_one_line(tmp_path, capsys, monkeypatch
     assert not (tmp_path / "knee.png").exists()
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_python_api_leaves_hidden_knees_out(tmp_path, capsys, monkeypatch, known):
+    nan = float("nan")
+    found = [0.0, 1.0, 2.0], [nan, 30.0 if known else nan, nan], [nan, 2.0, nan]
+    monkeypatch.setattr(python_api, "knee_angles", lambda *_: found)
+    assert python_api.main(["clip.mp4", str(tmp_path / "knee.png")]) == (0 if known else 6)
+    said = capsys.readouterr()
+    assert "bent most at 1.00 s, by 30°" in said.out if known else "no right knee" in said.err
+
+
 def test_refine_keypoints_tells_what_it_did(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert refine_keypoints.main([]) == 0

@@ -64,7 +64,7 @@ class PacketClock:
                 stream = container.streams.video[0]
                 container.seek(self._origin + int(time_s / self._base), stream=stream)
                 packet = next(container.demux(stream))
-        except (FFmpegError, ValueError, OSError, StopIteration, ZeroDivisionError):
+        except (FFmpegError, ValueError, OSError, OverflowError, StopIteration, ZeroDivisionError):
             return None
         if packet.pts is None or not packet.is_keyframe:
             return None

@@ -29,6 +29,13 @@ def packets(path: Path) -> list[tuple[int, int]]:
 # --- video files ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("start_s", [9.0, 1e15, 1e300])
+def test_a_start_beyond_the_end_however_far(make_video, start_s):
+    with open_source(str(make_video()), start_s=start_s) as reader, pytest.raises(InputError) as caught:
+        next(reader)
+    assert "choose times inside the clip" in str(caught.value)
+
+
 def test_frames_numbers_times_and_pictures_of_a_plain_clip(make_video):
     with open_source(str(make_video())) as reader:
         frames = list(reader)

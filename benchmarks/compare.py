@@ -98,7 +98,7 @@ def find_runs(folder: Path) -> list[Run]:
         runs.append(Run(name, label_of(name, config), path.parent, seed))
     if not runs:
         raise InputError(f"{folder}: no finished runs of `posefix train NAME` below it")
-    budgets = {_samples(r.folder) for r in runs}
+    budgets = {samples_seen(r.folder) for r in runs if r.folder}
     if len(budgets) > 1:
         counts = ", ".join(str(b) for b in sorted(budgets))
         raise InputError(f"{folder}: runs of different budgets ({counts} samples) do not compare")

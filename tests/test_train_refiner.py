@@ -1,4 +1,4 @@
-"""`posefix train refiner --all-runs`: the runs that made the shipped weights, with one command."""
+"""The words of `posefix train refiner`, and --all-runs: what made the shipped weights, with one command."""
 
 from __future__ import annotations
 
@@ -66,3 +66,17 @@ def test_without_it_there_is_one_run(trained, tmp_path):
 def test_all_runs_have_settings_of_their_own(trained, tmp_path, capsys, more):
     assert call(words(tmp_path, "--all-runs", *more.split())) == 2
     assert "--all-runs" in capsys.readouterr().err and not trained
+
+
+@pytest.mark.parametrize("more", ["--bridge 1.5", "--bridge -0.1", "--shipped-share 2", "--begin gone"])
+def test_what_makes_no_sense_is_refused_before_anything_is_trained(trained, tmp_path, capsys, more):
+    assert call(words(tmp_path, *more.split())) == 2
+    assert more.split()[0] in capsys.readouterr().err and not trained
+
+
+@pytest.mark.parametrize("name", ["lifter", "diffpose"])
+def test_mocap_has_no_choice_of_input(tmp_path, capsys, name):
+    assert (
+        call(["train", name, "--data", str(tmp_path), "--input", "det", "--run", str(tmp_path / "run")]) == 2
+    )
+    assert "--input det" in capsys.readouterr().err and not (tmp_path / "run").exists()

@@ -22,7 +22,7 @@ def train_lifter(
     *,
     data: Path,
     dataset: Dataset = "mocap17",
-    input: Literal["gt", "det"] = "gt",
+    input: Literal["gt", "det"] | None = None,
     run: Path = Path("runs/lifter"),
     export: Path | None = None,
     samples: int | None = None,
@@ -34,7 +34,7 @@ def train_lifter(
     Args:
         data: folder with the mocap17 files (see docs/training.md), or with those of the data set.
         dataset: mocap17, or the training part of h36m, 3dhp or humaneva (see docs/datasets.md).
-        input: 2D of h36m: gt (exact) or det (CPN). mocap17 mixes exact and worn 2D.
+        input: 2D of h36m: gt (exact; the default) or det (CPN).
         run: run folder: log, curves, checkpoints.
         export: folder to write lifter.safetensors, lifter.onnx and manifest.json to.
         samples: training budget; by default that of the shipped weights.
@@ -45,15 +45,15 @@ def train_lifter(
     from .train_lifter import LIFTER_BUDGET
     from .train_lifter import train_lifter as train
 
-    place = _checked(data, samples, seed, device)
+    place, kind = _checked(data, samples, seed, device), _input_of(dataset, input)
     config = replace(LIFTER_BUDGET, samples=samples or LIFTER_BUDGET.samples, seed=seed)
     if dataset == "mocap17":
         network = train(data, run, config, device=place)
     else:
         from .datasets.pairs import load_rows, train_lifter_on_rows
 
-        rows = load_rows(dataset, data, input)
-        network = train_lifter_on_rows(rows, dataset, input, run, config, device=place)
+        rows = load_rows(dataset, data, kind)
+        network = train_lifter_on_rows(rows, dataset, kind, run, config, device=place)
     print(f"curves: {plot_curves(run)}")
     if export:
         from .export import export_lifter
@@ -125,6 +125,9 @@ def train_refiner(
     from .train_system import SYSTEM_BUDGET
 
     place = _checked(data, samples, seed, device, begin)
+    for flag, share in (("--bridge", bridge), ("--shipped-share", shipped_share)):
+        if share is not None and not 0 <= share <= 1:
+            raise InputError(f"{flag} {share:g}: expected 0 to 1")
     if all_runs:
         if begin or samples or seed or budget != "shipped":
             raise InputError("--all-runs: has its own --begin, --samples, --seed, --budget; leave them out")
@@ -195,7 +198,7 @@ def _system_command(name: str) -> Callable[..., None]:
         *,
         data: Path,
         dataset: Dataset = "mocap17",
-        input: Literal["gt", "det"] = "gt",
+        input: Literal["gt", "det"] | None = None,
         run: Path | None = None,
         lifter: Path = Path("runs/lifter"),
         folds: Path | None = None,
@@ -225,7 +228,7 @@ def _system_command(name: str) -> Callable[..., None]:
         Args:
             data: folder with the mocap17 files (see docs/training.md), or with those of the data set.
             dataset: mocap17, or the training part of h36m, 3dhp or humaneva (see docs/datasets.md).
-            input: 2D of h36m: gt (exact) or det (CPN). mocap17 mixes exact and worn 2D.
+            input: 2D of h36m: gt (exact; the default) or det (CPN).
             run: run folder: settings, curves, checkpoints; by default runs/NAME.
             lifter: run folder of the trained lifter, or a folder of weights.
             folds: folder of the two lifters that leave out half of the people; by default beside the
@@ -259,7 +262,7 @@ def _system_command(name: str) -> Callable[..., None]:
             "ddim_steps": ddim_steps, "hypotheses": hypotheses, "churn": churn, "loss": loss,
             "guide": guide, "stack": stack, "flip": flip,
         }  # fmt: skip
-        place = _checked(data, samples, seed, device, begin)
+        place, kind = _checked(data, samples, seed, device, begin), _input_of(dataset, input)
         folder = run or Path("runs") / name
         budget = replace(SYSTEM_BUDGET, samples=samples or SYSTEM_BUDGET.samples, seed=seed)
         config = with_options(name, options)
@@ -271,8 +274,8 @@ def _system_command(name: str) -> Callable[..., None]:
         else:
             from .datasets.pairs import load_rows, train_system_on_rows
 
-            rows, places = load_rows(dataset, data, input), (lifter, folds or lifter.parent, folder)
-            train_system_on_rows(name, config, rows, dataset, input, *places, budget, place)
+            rows, places = load_rows(dataset, data, kind), (lifter, folds or lifter.parent, folder)
+            train_system_on_rows(name, config, rows, dataset, kind, *places, budget, place)
         baseline = json.loads((folder / "lifted.json").read_text(encoding="utf-8"))
         print(f"curves: {plot_curves(folder, baseline)}")
 
@@ -286,6 +289,13 @@ train_diffupose = _system_command("diffupose")
 train_e533 = _system_command("e533")
 train_cce = _system_command("cce")
 train_cce_cag = _system_command("cce-cag")
+
+
+def _input_of(dataset: Dataset, input: Literal["gt", "det"] | None) -> Literal["gt", "det"]:
+    """Raises InputError where there is no choice."""
+    if dataset == "mocap17" and input is not None:
+        raise InputError(f"--input {input}: training on mocap17 mixes exact and worn 2D; leave it out")
+    return input or "gt"
 
 
 def _checked(

@@ -146,7 +146,7 @@ def test_a_number_that_nobody_has_is_said(tmp_path, clip, crowd):
     assert statuses(rows(tmp_path / "none"), 7) == dict.fromkeys(range(FRAMES), "m")
 
 
-@pytest.mark.parametrize("word", ["", "some", "1.5", "-1", "0,", "1 2", "largest,0", "9" * 30])
+@pytest.mark.parametrize("word", ["some", "1.5", "-1", "0,", "1 2", "largest,0", "9" * 30])
 def test_bad_words_are_one_line(tmp_path, clip, capsys, word):
     assert call([clip, f"--person={word}", "-o", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()

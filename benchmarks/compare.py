@@ -25,6 +25,7 @@ from typing import Any, Literal
 import cyclopts
 import numpy as np
 from command import write_json
+from compare_tables import SHIPPED
 from posefix.pipeline.settings import DeviceName
 from posefix.skeleton.devices import resolve_device
 from posefix.skeleton.errors import InputError, PosefixError
@@ -258,7 +259,7 @@ def measure(
     found = [Run("graformer", "graformer", folder, None) for folder in lifter or []]
     found += with_variants(find_runs(runs))
     found += [Run("posefix", "posefix", folder, None) for folder in posefix or []]
-    found += [Run("posefix", "posefix, as shipped", None, None)]
+    found += [Run("posefix", SHIPPED, None, None)]
     _measure(found, Benchmarks(data, split, max_rows), sets or [*SETS], json, "runs", slow_rows, device)
 
 
@@ -334,8 +335,7 @@ def _measure(
         print(f"{i} of {len(found)}: {run.label}, {run.folder or 'shipped'}", flush=True)
         known = rows.get(run.key, {})
         rows[run.key] = evaluate_run(run, benchmarks, sets, resolve_device(device), slow_rows, known)
-        wanted = {r.key for r in found}
-        report[part] = {key: row for key, row in rows.items() if key in wanted}
+        report[part] = {r.key: rows[r.key] for r in found if r.key in rows}  # in the order of the systems
         report["summary" if part == "runs" else "sweep_summary"] = summarise([*report[part].values()])
         write_json(report, path)
 

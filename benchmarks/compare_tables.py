@@ -18,6 +18,7 @@ COLUMNS = (
     ("bandai_lab_det", "p_mpjpe", "bandai P-MPJPE, detector"),
 )
 BARS = COLUMNS[:2]
+SHIPPED = "posefix, as shipped"
 SLOW_NOTE = "* on {rows} rows, evenly spread over the benchmark's files."
 
 
@@ -40,7 +41,7 @@ def error_table(report: Mapping[str, Any]) -> str:
     full = max(first_rows(row) for row in summary.values())
     columns = [c for c in COLUMNS if any(c[0] in row["mean"] for row in summary.values())]
     heads = [c[2] for c in columns]
-    ours = summary.get("posefix") or summary.get("posefix, as shipped") or {}
+    ours = summary.get("posefix") or summary.get(SHIPPED) or {}
     verdicts = {
         label: [differ(row, ours or row, figure, metric) for figure, metric, _ in BARS]
         for label, row in summary.items()
@@ -119,7 +120,7 @@ def sweep_table(report: Mapping[str, Any]) -> str:
 
 
 def budget_table(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Errors by samples seen, exact 2D / simulated detector, of the systems in all reports.
+    """Errors by samples seen, exact 2D / simulated detector, of the systems that had more than the first budget.
 
     What ships is left out, as its budget is its own; so is the lifter.
     """
@@ -128,17 +129,64 @@ def budget_table(reports: Sequence[Mapping[str, Any]]) -> str:
         "| system | " + " | ".join(f"{n:,} samples" for n in counts) + " | change, % |",
         "| --- |" + " ---: |" * (len(reports) + 1),
     ]
-    for label, last in reports[-1]["summary"].items():
-        rows = [report["summary"].get(label) for report in reports]
-        if last["system"] == "graformer" or last["samples"] not in counts or not all(rows):
-            continue
-        cells = [" / ".join(cell(row, figure, metric) for figure, metric, _ in BARS) for row in rows]
+    for label, rows in by_budget(reports).items():
+        known = [row for row in rows if row]
+        cells = [
+            " / ".join(cell(row, figure, metric) for figure, metric, _ in BARS) if row else "" for row in rows
+        ]
         change = [
-            f"{100 * (last['mean'][figure][metric] / rows[0]['mean'][figure][metric] - 1):+.1f}"
+            f"{100 * (known[-1]['mean'][figure][metric] / known[0]['mean'][figure][metric] - 1):+.1f}"
             for figure, metric, _ in BARS
         ]
         lines.append(f"| {label} | {' | '.join(cells)} | {' / '.join(change)} |")
     return "\n".join(lines)
+
+
+def by_budget(reports: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any] | None]]:
+    """Label -> its summary in every report, None where it has none; those of at least two budgets."""
+    labels = dict.fromkeys(label for report in reports[1:] for label in report["summary"])
+    rows = {label: [report["summary"].get(label) for report in reports] for label in labels}
+    return {
+        label: found
+        for label, found in rows.items()
+        if sum(row is not None for row in found) > 1 and label not in ("graformer", SHIPPED)
+    }
+
+
+def draw_budgets(reports: Sequence[Mapping[str, Any]], shipped_samples: int, path: Path) -> None:
+    """Error over samples seen, a line a system; the lifter's as a dashed line, what ships as a star."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    counts, first = [budget_of(report) for report in reports], reports[0]["summary"]
+    figure, axes = plt.subplots(1, len(BARS), figsize=(10, 4), constrained_layout=True)
+    for axis, (name, metric, heading) in zip(axes, BARS, strict=True):
+        for label, rows in by_budget(reports).items():
+            points = [(n, row["mean"][name][metric]) for n, row in zip(counts, rows, strict=True) if row]
+            kind = {"stacked": "s:", "posefix": "o-"}.get(rows[-1]["system"] if rows[-1] else label, "^-")
+            wide = 2.5 if label == "posefix" else 1.2
+            axis.plot(*zip(*points, strict=True), kind, label=label, linewidth=wide, markersize=5)
+        axis.axhline(
+            first["graformer"]["mean"][name][metric],
+            color="0.4",
+            linestyle="--",
+            linewidth=0.8,
+            label="lifter",
+        )
+        axis.plot(
+            shipped_samples,
+            first[SHIPPED]["mean"][name][metric],
+            "*",
+            color="black",
+            markersize=11,
+            label=SHIPPED,
+        )
+        axis.set(xscale="log", xlabel="training samples", ylabel="mean joint error, mm", title=heading)
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 def budget_of(report: Mapping[str, Any]) -> int:

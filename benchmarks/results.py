@@ -26,8 +26,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
 CARD = ROOT / "weights" / "README.md"
 COMPARE = RESULTS / "compare.json"  # of benchmarks/compare.py
-LONGER = RESULTS / "compare_long.json"  # of the same with a larger budget
+LONGER = [RESULTS / f"compare_{n}k.json" for n in (300, 500)]  # of the same with larger budgets
+SHIPPED_SAMPLES = 4_500_000  # of the refiner that ships, all runs together
 FIGURE = ROOT / "docs" / "pictures" / "compare.png"
+BUDGETS = FIGURE.with_name("budgets.png")
 METRICS = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "n_mpjpe": "N-MPJPE", "pck150": "PCK150 %", "auc": "AUC %"}
 INPUTS = {"gt": "exact 2D", "det": "simulated detector"}
 
@@ -110,17 +112,18 @@ def write() -> None:
         text = text.replace("<!-- bars -->", bars_table(reports))
         CARD.write_text(card_with(CARD.read_text(encoding="utf-8"), card_table(reports)), encoding="utf-8")
     if COMPARE.exists():
-        from compare_tables import budget_table, draw, error_table, sweep_table
+        from compare_tables import budget_table, draw, draw_budgets, error_table, sweep_table
 
         report = json.loads(COMPARE.read_text(encoding="utf-8"))
         text = text.replace("<!-- compare -->", error_table(report))
         if "sweep_summary" in report:
             text = text.replace("<!-- sweep -->", sweep_table(report))
         draw(report, FIGURE)
-        if LONGER.exists():
-            longer = json.loads(LONGER.read_text(encoding="utf-8"))
-            text = text.replace("<!-- compare_long -->", error_table(longer))
-            text = text.replace("<!-- budgets -->", budget_table([report, longer]))
+        longer = [json.loads(p.read_text(encoding="utf-8")) for p in LONGER if p.exists()]
+        if longer:
+            text = text.replace("<!-- compare_long -->", error_table(longer[0]))
+            text = text.replace("<!-- budgets -->", budget_table([report, *longer]))
+            draw_budgets([report, *longer], SHIPPED_SAMPLES, BUDGETS)
     # A section whose figures were never measured says nothing.
     sections = [part for part in re.split(r"(?m)^(?=##)", text) if "<!-- " not in part]
     PAGE.write_text("".join(sections), encoding="utf-8")

@@ -178,8 +178,8 @@ def test_a_difference_inside_the_spread_is_none(compare) -> None:
     assert differ(base, base, "f", "m") == differ(base, row(1.0, 1.0), "g", "m") == ""
 
 
-def test_budgets_stand_side_by_side(compare) -> None:
-    from compare_tables import budget_table
+def test_budgets_stand_side_by_side(compare, tmp_path) -> None:
+    from compare_tables import budget_table, draw_budgets
 
     def row(system: str, gt: float, det: float, samples: int | None) -> dict:
         figures = {"in_domain_lab_gt": gt, "in_domain_lab_det": det}
@@ -196,12 +196,16 @@ def test_budgets_stand_side_by_side(compare) -> None:
         rows |= {"posefix": row("posefix", gt - 2, 64, samples)}
         return {"summary": rows | {"posefix, as shipped": row("posefix", 49, 62, None)}}
 
-    lines = budget_table([report(1000, 58.0), report(3000, 56.0)]).splitlines()
-    assert lines[0] == "| system | 1,000 samples | 3,000 samples | change, % |"
+    reports = [report(1000, 58.0), report(3000, 56.0), report(5000, 55.0)]
+    del reports[2]["summary"]["posefix"]
+    lines = budget_table(reports).splitlines()
+    assert lines[0] == "| system | 1,000 samples | 3,000 samples | 5,000 samples | change, % |"
     assert lines[2:] == [
-        "| e533, ddim | 58.0 / 66.0 | 56.0 / 66.0 | -3.4 / +0.0 |",
-        "| posefix | 56.0 / 64.0 | 54.0 / 64.0 | -3.6 / +0.0 |",
+        "| e533, ddim | 58.0 / 66.0 | 56.0 / 66.0 | 55.0 / 66.0 | -5.2 / +0.0 |",
+        "| posefix | 56.0 / 64.0 | 54.0 / 64.0 |  | -3.6 / +0.0 |",
     ]
+    draw_budgets(reports, 9000, tmp_path / "budgets.png")
+    assert (tmp_path / "budgets.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_unequal_budgets_and_empty_folders_are_refused(compare, runs, tmp_path) -> None:

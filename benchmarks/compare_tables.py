@@ -19,6 +19,8 @@ COLUMNS = (
 )
 BARS = COLUMNS[:2]
 SHIPPED = "posefix, as shipped"
+LINES = {"stacked": ("s:", "0.5"), "posefix": ("o-", "tab:orange")}  # of the figure of budgets
+OTHERS = ("tab:blue", "tab:cyan", "tab:purple", "tab:green", "tab:red")
 SLOW_NOTE = "* on {rows} rows, evenly spread over the benchmark's files."
 
 
@@ -163,11 +165,14 @@ def draw_budgets(reports: Sequence[Mapping[str, Any]], shipped_samples: int, pat
     counts, first = [budget_of(report) for report in reports], reports[0]["summary"]
     figure, axes = plt.subplots(1, len(BARS), figsize=(10, 4), constrained_layout=True)
     for axis, (name, metric, heading) in zip(axes, BARS, strict=True):
+        others = iter(OTHERS)
         for label, rows in by_budget(reports).items():
             points = [(n, row["mean"][name][metric]) for n, row in zip(counts, rows, strict=True) if row]
-            kind = {"stacked": "s:", "posefix": "o-"}.get(rows[-1]["system"] if rows[-1] else label, "^-")
+            kind, colour = LINES.get(label) or ("^-", next(others, "0.5"))
             wide = 2.5 if label == "posefix" else 1.2
-            axis.plot(*zip(*points, strict=True), kind, label=label, linewidth=wide, markersize=5)
+            axis.plot(
+                *zip(*points, strict=True), kind, color=colour, label=label, linewidth=wide, markersize=5
+            )
         axis.axhline(
             first["graformer"]["mean"][name][metric],
             color="0.4",

@@ -94,8 +94,8 @@ def train_refiner(
         begin: run folder of another refiner; a new run begins with its averaged weights.
         predict: what the network answers: the error in its input, the pose afresh, or the previous step's state.
         bridge: share of the samples that lie between truth and lifted pose; the others, around the truth.
-        both_steps: every sample trains both of run time's steps, the second from where the first leads; for
-            twice the time a sample.
+        both_steps: every sample trains both of run time's steps, the second from where the first leads; a sample
+            takes half as long again.
         odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
         shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.

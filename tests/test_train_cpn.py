@@ -1,4 +1,4 @@
-"""training/coco.py and training/cpn.py: the reader, targets, losses, augmentation, and a run that resumes."""
+"""training/cpn.py: targets, losses, augmentation, and a run that resumes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from made_coco import coco_folder, dots, edit
 from posefix.detectors.cpn.checkpoint import read_checkpoint
 from posefix.detectors.cpn.network import CPN
 from posefix.pipeline.cli import call
@@ -25,119 +26,9 @@ TINY = TrainConfig(
 )
 
 
-def dots(k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture k (240, 200, 3), dark, and 17 places (17, 2) px, each with a grey disc of its own brightness."""
-    g = np.random.default_rng(k)
-    columns, rows = np.meshgrid(np.arange(5), np.arange(4))
-    grid = np.stack([30 + 35 * columns.ravel(), 30 + 55 * rows.ravel()], axis=1)[:17]
-    places = (grid + g.integers(-6, 7, (17, 2))).astype(np.float32)
-    image = np.full((240, 200, 3), 10, np.uint8)
-    for j, place in enumerate(places):
-        cv2.circle(image, tuple(place.astype(int).tolist()), 5, (90 + 9 * j,) * 3, -1)
-    return image, places
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Twelve pictures with one person each; joint 3 is hidden (1), joint 4 not labelled (0)."""
-    root = tmp_path / "coco"
-    (root / "annotations").mkdir(parents=True)
-    (root / "images" / "made").mkdir(parents=True)
-    content: dict = {"images": [], "annotations": []}
-    for k in range(12):
-        image, places = dots(k)
-        cv2.imwrite(str(root / "images" / "made" / f"{k}.png"), image)
-        content["images"].append({"id": 100 + k, "file_name": f"{k}.png"})
-        seen = np.full(17, 2)
-        seen[3], seen[4] = 1, 0
-        keypoints = np.column_stack([places, seen]).ravel().tolist()
-        content["annotations"].append(
-            {"image_id": 100 + k, "bbox": [10, 10, 180, 220], "keypoints": keypoints}
-        )
-    (root / "annotations" / "person_keypoints_made.json").write_text(json.dumps(content))
-    return root
-
-
-def edit(folder: Path, change) -> None:
-    path = folder / "annotations" / "person_keypoints_made.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-# Reading
-
-
-def test_people_of_a_folder(folder):
-    train, val = read_coco(folder)
-    assert (len(train), len(val)) == (10, 2)  # every tenth picture is held out
-    assert not {p.image for p in train} & {p.image for p in val}
-    person = next(p for p in train if p.image.name == "7.png")
-    np.testing.assert_allclose(
-        person.joints, dots(7)[1] + 0.5
-    )  # COCO counts from the middle of the first pixel
-    np.testing.assert_array_equal(person.box, [10, 10, 190, 230])
-    assert person.seen.tolist() == [2, 2, 2, 1, 0, *[2] * 12]
-
-
-def test_files_for_validation_crowds_and_missing_boxes(folder):
-    def change(content):
-        content["annotations"][0]["iscrowd"] = 1
-        content["annotations"][1]["keypoints"] = [0] * 51
-        del content["annotations"][2]["bbox"]
-
-    file = folder / "annotations" / "person_keypoints_made.json"
-    (folder / "annotations" / "person_keypoints_val.json").write_text(file.read_text())
-    (folder / "images" / "made").rename(folder / "pictures")
-    (folder / "pictures").rename(folder / "made")
-    (folder / "val").symlink_to(folder / "made")
-    edit(folder, change)
-    train, val = read_coco(folder)
-    assert (len(train), len(val)) == (10, 12)
-    seen = train[0].joints[train[0].seen > 0]
-    np.testing.assert_allclose(train[0].box, [*seen.min(axis=0), *seen.max(axis=0)])
-
-
-def first(**values):
-    return lambda content: content["annotations"][0].update(values)
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        (lambda c: c.pop("images"), r'expected the lists "images" and "annotations"'),
-        (lambda c: c["images"][0].pop("file_name"), r'needs an "id" and a "file_name"'),
-        (lambda c: c["images"][0].update(file_name="gone.png"), r"1 of its 12 pictures are missing, e\.g\. .*gone"),
-        (first(image_id=5), r'annotation 0: its "image_id" is none of the pictures'),
-        (first(image_id=[5]), r'annotation 0: its "image_id" is none of the pictures'),
-        (first(keypoints=[1.0, 2.0, 2] * 14), r'annotation 0: expected "keypoints" of 51 numbers'),
-        (first(keypoints=[float("nan"), 2.0, 2] * 17), r'annotation 0: expected "keypoints" of 51 numbers'),
-        (first(keypoints=[1.0, 2.0, 7] * 17), r"annotation 0: a visibility v is neither 0, 1 nor 2"),
-        (first(bbox=[0, 0, -5, 9]), r'annotation 0: expected "bbox" of 4 numbers'),
-        (first(bbox="large"), r'annotation 0: expected "bbox" of 4 numbers'),
-        (lambda c: c["annotations"].clear(), r"0 labelled people to train on"),
-    ],
-)  # fmt: skip
-def test_a_bad_folder_is_one_line(folder, change, problem):
-    edit(folder, change)
-    with pytest.raises(InputError, match=problem) as caught:
-        read_coco(folder)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_folder_that_is_none(folder, tmp_path, capsys):
-    for path, problem in (
-        (tmp_path / "gone", "no such folder"),
-        (tmp_path, "no annotations/person_keypoints"),
-    ):
-        assert call(["train", "cpn", "--coco", str(path), "--run", str(tmp_path / "run")]) == 2
-        line = capsys.readouterr().err
-        assert line.startswith("posefix: error: --coco ") and problem in line and line.count("\n") == 1
-    (folder / "annotations" / "person_keypoints_made.json").write_text("{")
-    with pytest.raises(InputError, match=r"made\.json: cannot be read as JSON"):
-        read_coco(folder)
-    assert call(["train", "cpn", "--coco", str(folder), "--batch", "1"]) == 2
-    assert "--batch 1: expected 2 or more" in capsys.readouterr().err
+    return coco_folder(tmp_path / "coco")
 
 
 @pytest.mark.parametrize("flag", ["--batch", "--samples", "--lr"])

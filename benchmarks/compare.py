@@ -179,14 +179,17 @@ def evaluate_run(
 
 def _samples(folder: Path | None) -> int | None:
     """What the network of a run folder, or of the one above its exported weights, was trained on."""
-    places = [] if folder is None else [folder, folder.parent]
-    return next((samples_seen(p) for p in places if (p / "config.json").is_file()), None)
+    return next((samples_seen(p.parent) for p in _files(folder, "config.json")), None)
 
 
 def _read(folder: Path | None, name: str) -> dict[str, Any]:
     """A file of a run folder, or of the one above where the folder holds a run's exported weights."""
-    places = [] if folder is None else [folder / name, folder.parent / name]
-    return next((json.loads(p.read_text(encoding="utf-8")) for p in places if p.is_file()), {})
+    return next((json.loads(p.read_text(encoding="utf-8")) for p in _files(folder, name)), {})
+
+
+def _files(folder: Path | None, name: str) -> list[Path]:
+    """The files of that name in a folder and the one above."""
+    return [p for p in (folder / name, folder.parent / name) if p.is_file()] if folder else []
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

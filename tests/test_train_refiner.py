@@ -74,6 +74,11 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(trained, tmp_
     assert more.split()[0] in capsys.readouterr().err and not trained
 
 
+def test_what_cannot_be_exported_is_refused_before_the_first_of_all_runs(trained, tmp_path, capsys):
+    assert call(words(tmp_path, "--all-runs", "--predict", "previous")) == 2
+    assert "--predict previous" in capsys.readouterr().err and not trained
+
+
 @pytest.mark.parametrize("name", ["lifter", "diffpose"])
 def test_mocap_has_no_choice_of_input(tmp_path, capsys, name):
     assert (

@@ -128,6 +128,8 @@ def train_refiner(
     for flag, share in (("--bridge", bridge), ("--shipped-share", shipped_share)):
         if share is not None and not 0 <= share <= 1:
             raise InputError(f"{flag} {share:g}: expected 0 to 1")
+    if export and predict == "previous":
+        raise InputError("--predict previous: a comparison, not for export; leave out --export")
     if all_runs:
         if begin or samples or seed or budget != "shipped":
             raise InputError("--all-runs: has its own --begin, --samples, --seed, --budget; leave them out")
@@ -136,8 +138,6 @@ def train_refiner(
             both_steps=both_steps, odd_bodies=odd_bodies, shipped_share=shipped_share, device=device,
         )  # fmt: skip
         return _one_after_another(one, run, export)
-    if export and predict == "previous":
-        raise InputError("--predict previous: a comparison, not for export; leave out --export")
     if not (lifter / "best.pt").is_file():
         raise InputError(
             f"{lifter}: no trained lifter (best.pt); run `posefix train lifter --run {lifter}` first"

@@ -178,16 +178,15 @@ class RefinerLoss:
     def __call__(self, model: CceCag, batch: Batch) -> Tensor:
         guidance = model.guidance(batch["input"])
         state, k = self._noised(batch)
-        if self.config.both_steps:
-            clean = self._clean(model, batch, state, k, guidance)
-            after = self._stepped(state, clean.detach(), k), self.halfway[k]
-            second = self._clean(model, batch, *after, guidance)
-            return (self._size(batch, clean) + self._size(batch, second)) / 2
-        state, k = self._rolled_out(model, batch, state, k, guidance)
-        clean = self._clean(model, batch, state, k, guidance)
-        if isinstance(model, Previous):
-            clean = batch["truth"] + (clean - batch["truth"]) * model.loss_share(k)
-        return self._size(batch, clean)
+        if not self.config.both_steps:
+            state, k = self._rolled_out(model, batch, state, k, guidance)
+        clean = self._clean(model, state, k, guidance, batch["observed"])
+        size = self._size(model, batch, clean, k)
+        if not self.config.both_steps:
+            return size
+        state, k = self._stepped(state, clean.detach(), k)
+        again = self._clean(model, state, k, guidance, batch["observed"])
+        return (size + self._size(model, batch, again, k)) / 2
 
     def _noised(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, 17, 5) h_k and (B,) k."""
@@ -199,16 +198,16 @@ class RefinerLoss:
         k = low + (u[:, 1] * (self.diffusion.steps + 1 - low)).floor().long()
         return truth + self.levels[k][:, None, None] * error, k
 
-    def _clean(self, model: CceCag, batch: Batch, state: Tensor, k: Tensor, guidance: Tensor) -> Tensor:
+    def _clean(self, model: CceCag, state: Tensor, k: Tensor, guidance: Tensor, observed: Tensor) -> Tensor:
         """(B, 17, 5): the clean state that the network believes in."""
-        observed, predict = batch["observed"][:, None], self.diffusion.predict
-        answer = denoise(model, state[:, None], k.float(), self.levels[k], guidance, observed, predict)
+        level, predict = self.levels[k], self.diffusion.predict
+        answer = denoise(model, state[:, None], k.float(), level, guidance, observed[:, None], predict)
         return answer[:, 0].float()
 
-    def _stepped(self, state: Tensor, clean: Tensor, k: Tensor) -> Tensor:
-        """DDIM's step to half the level."""
-        share = (self.levels[self.halfway[k]] / self.levels[k])[:, None, None]
-        return clean + (state - clean) * share
+    def _stepped(self, state: Tensor, clean: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """DDIM's step to half the level, and its k."""
+        after = self.halfway[k]
+        return clean + (state - clean) * (self.levels[after] / self.levels[k])[:, None, None], after
 
     def _rolled_out(self, model: CceCag, batch: Batch, state: Tensor, k: Tensor, guidance: Tensor):
         """Some go on from the network's own first step: that, not the truth's neighbourhood, is what the
@@ -216,13 +215,16 @@ class RefinerLoss:
         roll = torch.nonzero(batch["u"][:, 2] < self.config.rollout)[:, 0]
         if not len(roll):
             return state, k
-        h, at = state[roll], k[roll]
         with torch.no_grad():
-            clean = self._clean(model, {"observed": batch["observed"][roll]}, h, at, guidance[roll])
-        return state.index_copy(0, roll, self._stepped(h, clean, at)), k.index_copy(0, roll, self.halfway[at])
+            clean = self._clean(model, state[roll], k[roll], guidance[roll], batch["observed"][roll])
+        after, step = self._stepped(state[roll], clean, k[roll])
+        return state.index_copy(0, roll, after), k.index_copy(0, roll, step)
 
-    def _size(self, batch: Batch, clean: Tensor) -> Tensor:
+    def _size(self, model: CceCag, batch: Batch, clean: Tensor, k: Tensor) -> Tensor:
+        """Of the error that is left in what the network answered at step k."""
         truth, observed, w = batch["truth"], batch["observed"][..., 0], batch["weight"]
+        if isinstance(model, Previous):
+            clean = truth + (clean - truth) * model.loss_share(k)
         e3 = ((clean[..., 2:] - truth[..., 2:]).norm(dim=-1) * w).sum() / w.sum()
         e2 = ((clean[..., :2] - truth[..., :2]).norm(dim=-1) * observed).sum() / observed.sum()
         return e3 + self.config.weight_2d * e2

@@ -279,10 +279,10 @@ def load_noise(path: Path) -> tuple[Mixture, float]:
 def _claim(run: Path, settings: dict[str, Any], lifter: GraFormer) -> None:
     """Makes the folder this run's, or holds it against what it was begun with."""
     run.mkdir(parents=True, exist_ok=True)
-    tensors = {k: v.cpu().contiguous() for k, v in lifter.state_dict().items()}
     if not (run / SYSTEM_FILE).exists():
         if (run / "last.pt").exists() or (run / "best.pt").exists():
             raise InputError(f"{run}: holds a run of something else; give another --run folder")
+        tensors = {k: v.cpu().contiguous() for k, v in lifter.state_dict().items()}
         save_file(tensors, str(run / LIFTER_FILE), {"config": json.dumps(asdict(lifter.config))})
         _write(run / SYSTEM_FILE, settings)
         return

@@ -189,6 +189,14 @@ def test_original_video_in_place_of_the_rendered_one(tmp_path, make_video):
     }  # fmt: skip
 
 
+def test_clip_that_browsers_may_not_play_is_said(tmp_path, make_video, capsys):
+    folder = make_run(tmp_path / "run")
+    view(folder, "--video", str(make_video("old.avi", codec="mpeg4")))
+    assert "old.avi: avi with mpeg4; not every browser plays that" in capsys.readouterr().out
+    view(folder, "--video", str(make_video("new.mp4")))
+    assert "browser plays" not in capsys.readouterr().out
+
+
 def test_clip_that_begins_late_keeps_its_times(tmp_path, make_video):
     folder = make_run(tmp_path / "run")
     path = folder / "clip_3d.csv"
@@ -350,6 +358,7 @@ def test_what_is_not_there_is_one_clear_line(tmp_path, capsys):
         (str(two / "a_2d.csv"),): "no column Hip_z (a 2D file?",
         (str(film),): "film.mp4: cannot be read as CSV; give the folder",
         (str(two / "a_3d.csv"), "--video", "gone.mp4"): "gone.mp4: there is no such video",
+        (str(two / "a_3d.csv"), "--video", str(two / "a_3d.csv")): "a_3d.csv: not a video that can be read",
         (str(two / "a_3d.csv"), "-o", str(tmp_path / "page.txt")): "ends in .html",
     }
     for words, said in cases.items():

@@ -49,8 +49,11 @@ def view(
     target = output or run.csv_3d.with_name(f"{run.name}_view.html")
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{target}: the page is HTML; choose a name that ends in .html")
+    doubt = _doubt(video)
     whole = write_page(run, motion, target, video, embed_limit)
     print_out(f"wrote {target}")
+    if doubt:
+        print_out(f"  {doubt}")
     if not whole:
         print_out(
             f"  the video (over {embed_limit:g} MB) is linked to: keep it there, or raise --embed-limit"
@@ -58,6 +61,14 @@ def view(
     if open and not _open(target):
         print_out("  no browser to open it in here; open the file with one")
     return 0
+
+
+def _doubt(video: Path | None) -> str | None:
+    if video is None or not video.is_file():
+        return None
+    from .clip import check_clip  # PyAV, for those who name a clip
+
+    return check_clip(video)
 
 
 def _results_of(where: Path) -> Path:

@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -55,8 +56,10 @@ def make_engine(tmp_path, monkeypatch):
     return make
 
 
-def play(engine: Engine, at: dict[int, str] | None = None) -> list[np.ndarray]:
-    """Shows everything; presses keys when so many new pictures have come. Returns the pictures."""
+def play(
+    engine: Engine, at: dict[int, str] | None = None, enough: Callable[[], object] = lambda: False
+) -> list[np.ndarray]:
+    """Shows everything; presses keys when so many new pictures have come, q once it is enough. Returns the pictures."""
     shown, new = [], 0
     for seen in engine.pictures(0.05):
         if seen is None:
@@ -67,6 +70,8 @@ def play(engine: Engine, at: dict[int, str] | None = None) -> list[np.ndarray]:
             engine.meter.shown(seen.taken_s, time.monotonic())
             for key in (at or {}).get(new, ""):
                 engine.controls.press(key)
+            if enough():
+                engine.controls.press("q")
     return shown
 
 
@@ -184,12 +189,29 @@ def test_a_full_disk_ends_the_recording_only(make_engine, monkeypatch):
 
     monkeypatch.setattr(recorder, "Outputs", Full)
     with make_engine([100] * 500) as live:
-        play(live, {3: "r", 30: "q"})
+        play(live, {3: "r"}, lambda: live.recorder.problem and live.meter.frames >= 30)
     assert live.recorder.problem == "cannot write x: the disk is full"
     assert not live.controls.state.record and live.meter.frames >= 30
     (recording,) = live.recorder.finished
     assert recording.frames == 5
     assert "the disk is full" in json.loads(recording.paths.run_json.read_text())["error"]
+    assert "warning: cannot write x" in command.describe(live)
+
+
+def test_a_disk_that_fills_after_the_last_picture_is_told_too(make_engine, monkeypatch):
+    quitted = threading.Event()
+
+    class Full(recorder.Outputs):
+        def finish(self):
+            assert quitted.wait(30)
+            raise OutputError("cannot write x: the disk is full")
+
+    monkeypatch.setattr(recorder, "Outputs", Full)
+    with make_engine([100] * 500) as live:
+        play(live, {3: "r", 10: "q"})
+        assert live.recorder.problem is None
+        quitted.set()
+    assert live.recorder.problem == "cannot write x: the disk is full"
     assert "warning: cannot write x" in command.describe(live)
 
 

@@ -167,6 +167,7 @@ class Recorder:
         self.switch(False, None)
         for recording in self.finished:
             recording.join()
+            self.problem = recording.error or self.problem
 
     def _paths(self) -> OutputPaths:
         stamp = f"{self._now():%Y%m%d-%H%M%S}"

@@ -3,6 +3,7 @@
 A checkpoint is a pickle, and a pickle can run any code. PyTorch's safe reader (`weights_only`) takes tensors and plain
 Python values; checkpoints of OpenMMLab also hold what the training kept beside the weights. Of that the names below
 are let through, numpy's as what they are and the others as empty objects. A file with any other name is refused.
+`getattr`, by which pickles of protocol 2 write a class's methods, is one of the empty ones too: it gets nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pickle
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ class _Husk:
 
 _HUSKS = (
     "mmengine.logging.history_buffer.HistoryBuffer",
+    "builtins.getattr",  # HistoryBuffer's table of its own methods
     "mmengine.config.config.ConfigDict",
     "mmcv.utils.config.ConfigDict",
     "pathlib.PosixPath",
@@ -61,7 +64,8 @@ def read_checkpoint(path: str | Path, where: str) -> tuple[dict[str, Tensor], di
         WeightsError: no such file, no checkpoint, or one that could run code; the message says what to do.
     """
     try:
-        with torch.serialization.safe_globals(_allowed()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_allowed()):
+            warnings.simplefilter("ignore")  # about protocols, of which the user cannot choose any
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what is no checkpoint raises anything
         raise WeightsError(f"{where}: {_why(Path(path), error)}") from error
@@ -79,7 +83,7 @@ def _why(path: Path, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return "no such file" if isinstance(error, FileNotFoundError) else error.strerror
     with open(path, "rb") as file:
-        pickled = file.read(2) in (b"PK", b"\x80\x02")
+        pickled = file.read(2) in (b"PK", *(b"\x80" + bytes([k]) for k in range(2, 6)))
     if not pickled or not isinstance(error, pickle.UnpicklingError):
         return "it is no PyTorch checkpoint, or damaged; is it a whole .pth file?"
     name = re.search(r"GLOBAL ([\w.]+)", str(error))

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import urllib.error
+import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -147,6 +148,29 @@ def test_a_checkpoint_that_runs_code_is_refused_and_runs_none(tmp_path, zipped):
     assert not (tmp_path / "ran").exists()
 
 
+def test_getattr_gets_nothing(tmp_path):
+    """The stand-in for it must not reach into what it is given."""
+
+    class Reach:
+        def __reduce__(self):
+            return getattr, (np.ndarray, "tofile")
+
+    path = save(tmp_path / "reach.pth", {"state_dict": {"a": torch.ones(2)}, "meta": {"reach": Reach()}})
+    _, meta = read_checkpoint(path, "reach")
+    assert type(meta["reach"]).__name__ == "_Husk" and not vars(meta["reach"])
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_refused_pickle_of_any_protocol_is_told_how_to_convert(tmp_path, protocol):
+    path, state = tmp_path / "old.pth", {"a": torch.ones(2)}
+    content = {"state_dict": state, "meta": Evil("true")}
+    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one line is enough
+        with pytest.raises(WeightsError, match=r"^--x old: refused: .* convert it once: python -c"):
+            read_checkpoint(path, "--x old")
+
+
 def test_the_command_of_a_refusal_converts(tmp_path):
     """On a file with a harmless object of a class that is not on the list."""
     state = {"a": torch.arange(3.0)}
@@ -173,8 +197,13 @@ def test_checkpoints_of_openmmlab_load_with_what_their_training_left_in_them(tmp
     class HistoryBuffer:
         def __init__(self) -> None:
             self.log = np.arange(4.0)
+            self.methods = {"mean": HistoryBuffer.mean}  # written as getattr(HistoryBuffer, "mean")
+
+        def mean(self) -> float:
+            return float(self.log.mean())
 
     HistoryBuffer.__module__, HistoryBuffer.__qualname__ = name, "HistoryBuffer"
+    HistoryBuffer.mean.__module__, HistoryBuffer.mean.__qualname__ = name, "HistoryBuffer.mean"
     setattr(module, "HistoryBuffer", HistoryBuffer)  # noqa: B010
     with monkeypatch.context() as patch:  # mmengine need not be there, neither to write nor to read
         for part in ("mmengine", "mmengine.logging"):

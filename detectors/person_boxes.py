@@ -2,7 +2,7 @@
 
     outputs                                           taken for                     normalisation
     (n, boxes, 5) and (n, boxes) labels               RTMDet, MMDeploy's export     BGR, mean and std below
-        the same, with "yolox" in the file's name     YOLOX, MMDeploy's export      BGR, 0..255
+        the same, with YOLOX's head in the file       YOLOX, MMDeploy's export      BGR, 0..255
     (n, cells, 5 + classes)                           YOLOX, Megvii's own export    BGR, 0..255
 
 Label 0 is the person, as in COCO. Sources of the constants: the projects' own inference code and configurations.
@@ -32,6 +32,7 @@ FREE_SIZE = 640  # px: where neither the file nor its name says
 PAD = 114  # grey that fills what the frame leaves free
 PERSON = 0
 STRIDES = (8, 16, 32)  # px of the cells of YOLOX's three grids
+YOLOX_HEAD = b"multi_level_conv_obj"  # of MMDetection's YOLOXHead
 RTMDET_MEAN = np.array([103.53, 116.28, 123.675], np.float32)  # BGR
 RTMDET_STD = np.array([57.375, 57.12, 58.395], np.float32)
 
@@ -71,7 +72,7 @@ class PersonBoxes:
         self.size: tuple[int, int] = self._model.size or (side, side)
         empty = np.zeros((1, self.size[1], self.size[0], 3), np.float32)
         self._kind = self._read_kind(self._model.run(empty))
-        self._raw = self._kind == "grid" or "yolox" in self._model.path.name.lower()
+        self._raw = self._kind == "grid" or is_yolox(self._model.path)
         self._cells = yolox_cells(self.size)
 
     def _read_kind(self, outputs: list[np.ndarray]) -> Kind:
@@ -134,6 +135,15 @@ def letterbox(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.
     picture = np.full((size[1], size[0], 3), PAD, np.uint8)
     picture[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return picture, scale
+
+
+def is_yolox(path: Path) -> bool:
+    """Whether boxes come from YOLOX: by the file's name, or by what MMDetection calls the weights of its head.
+
+    MMDeploy calls every file `end2end.onnx`. The convolutions that answer have no normalisation to be merged with, so
+    they keep their names: `bbox_head.multi_level_conv_obj.0.weight`, where RTMDet has `bbox_head.rtm_cls.0.weight`.
+    """
+    return "yolox" in path.name.lower() or YOLOX_HEAD in path.read_bytes()
 
 
 def size_in_name(path: Path) -> int:

@@ -98,6 +98,18 @@ def test_normalisation_goes_by_the_kind_of_export(tmp_path, name, mean):
     np.testing.assert_allclose(picture[0, 0, 0, [0, 2]], mean, rtol=1e-5)
 
 
+def test_yolox_is_told_by_the_names_of_its_weights_whatever_the_file_is_called(tmp_path):
+    rtmdet = tiny_onnx.rtmdet_net(tmp_path / "end2end.onnx", [], [])
+    assert not PersonBoxes(rtmdet)._raw
+    model = tiny_onnx.onnx.load(str(rtmdet))
+    head = tiny_onnx.numpy_helper.from_array(
+        np.zeros((1, 3, 1, 1), np.float32), "bbox_head.multi_level_conv_obj.0.weight"
+    )
+    model.graph.initializer.append(head)
+    tiny_onnx.onnx.save(model, str(tmp_path / "end2end.onnx"))
+    assert PersonBoxes(tmp_path / "end2end.onnx")._raw
+
+
 @pytest.mark.parametrize(
     ("name", "size"),
     [

@@ -137,6 +137,9 @@ def open_boxes(options: DetectorOptions, device: str) -> PersonBoxes | MMDetBoxe
         InputError, WeightsError: it cannot be used.
     """
     name = options.det_model
+    if options.det_weights is not None and (name is None or name.endswith(".onnx")):
+        why = "an .onnx file has its own" if name else "they are of a person detector; add --det-model CONFIG"
+        raise InputError(f"--det-weights {options.det_weights}: {why}")
     if name is None:
         return None
     if name.endswith(".onnx"):

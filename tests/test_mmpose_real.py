@@ -246,6 +246,9 @@ def test_person_detectors_that_are_not_there(tiny, monkeypatch):
         InputError, match=r"^--det-model rtmdet-m: MMDetection is not installed; .*\.onnx .*--mmdet$"
     ):
         create_detector("mmpose", "cpu", DetectorOptions(config, "rtmdet-m", pose_weights=weights))
+    for det, message in ((None, "add --det-model CONFIG"), ("boxes.onnx", "an .onnx file has its own")):
+        with pytest.raises(InputError, match=rf"^--det-weights w\.pth: .*{message}$"):
+            create_detector("mmpose", "cpu", DetectorOptions(config, det, None, weights, "w.pth"))
     with pytest.raises(WeightsError, match=r"^--det-model no\.onnx: no such file"):
         create_detector("mmpose", "cpu", DetectorOptions(config, "no.onnx", pose_weights=weights))
 
@@ -288,6 +291,32 @@ def test_mmdetection_finds_the_boxes(tiny, tmp_path):
         InputError, match=r"^--det-model .*: a config needs its checkpoint: add --det-weights FILE"
     ):
         MMDetBoxes(str(config), None, "cpu")
+
+
+def test_what_mmengine_keeps_of_a_training_is_let_through(tmp_path):
+    """The log and the optimizer as MMEngine's own classes write them into every epoch_N.pth."""
+    from mmengine.logging import MessageHub
+    from mmengine.optim import MultiStepLR, OptimWrapper
+
+    network = torch.nn.Linear(2, 3)
+    wrapper = OptimWrapper(torch.optim.Adam(network.parameters()))
+    schedule = MultiStepLR(wrapper, milestones=[1, 2])
+    network(torch.ones(2)).sum().backward()
+    wrapper.step()
+    schedule.step()
+    hub = MessageHub("test of checkpoints")
+    hub.update_scalar("train/loss", torch.tensor(0.5), 8)
+    hub.update_info("cfg", "model = dict()")
+    content = {
+        "state_dict": network.state_dict(),
+        "meta": {"epoch": 2, "dataset_meta": {"sigmas": np.array([0.1])}},
+        "message_hub": hub.state_dict(),
+        "optimizer": wrapper.state_dict(),
+        "param_schedulers": [schedule.state_dict()],
+    }
+    state, meta = read_checkpoint(save(tmp_path / "epoch_2.pth", content), "epoch_2.pth")
+    torch.testing.assert_close(state, dict(network.state_dict()))
+    assert meta["epoch"] == 2 and meta["dataset_meta"]["sigmas"][0] == 0.1
 
 
 # The real network

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..pipeline.interrupt import Interrupt
 from ..skeleton.errors import InputError
 from .machine import record_machine
 from .optimisers import OptimiserName, make_optimiser
@@ -110,19 +111,28 @@ class Trainer(Generic[Network]):
         self.norms: list[float] = []  # gradient norms since the last validation
 
     def run(self, report: Callable[[dict[str, Any]], None] = lambda row: print(row, flush=True)) -> Network:
-        """Trains (or resumes) to the end and returns the best EMA model."""
+        """Trains (or resumes) to the end and returns the best EMA model.
+
+        Ctrl-C and SIGTERM end it after the step at hand, which is kept; a second one at once, and what came after the
+        last validation is lost. Raises KeyboardInterrupt then.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
         config = self.config
         every = max(1, config.validate_every // config.batch)
         started, running, since = time.monotonic() - self.seconds, 0.0, self.step
-        while self.step < config.steps and self.stalled < config.patience:
-            running += self._step()
-            if self.step % every == 0 or self.step == config.steps:
-                self.seconds = time.monotonic() - started
-                figures = self.validate(self.ema)
-                report(self._record(figures, running / (self.step - since)))
-                running, since = 0.0, self.step
+        with Interrupt().listening() as asked:
+            while self.step < config.steps and self.stalled < config.patience:
+                running += self._step()
+                if self.step % every == 0 or self.step == config.steps:
+                    self.seconds = time.monotonic() - started
+                    figures = self.validate(self.ema)
+                    report(self._record(figures, running / (self.step - since)))
+                    running, since = 0.0, self.step
+                if asked.signal is not None and self.step < config.steps:
+                    self.seconds = time.monotonic() - started
+                    self._save()
+                    raise KeyboardInterrupt
         record_machine(self.folder, self.device, self.seconds)
         best = self.folder / "best.pt"
         self.ema.load_state_dict(torch.load(best, map_location=self.device, weights_only=True))
@@ -159,16 +169,20 @@ class Trainer(Generic[Network]):
         }  # fmt: skip
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
+        self.norms.clear()
+        self._save()
+        return row
+
+    def _save(self) -> None:
+        """Writes last.pt, all that a run goes on from."""
         state = {
             "config": asdict(self.config), "model": self.model.state_dict(), "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(),
             "step": self.step, "best": self.best, "stalled": self.stalled, "seconds": self.seconds,
         }  # fmt: skip
-        self.norms.clear()
         part = self.folder / "last.pt.part"
         torch.save(state, part)
         part.replace(self.folder / "last.pt")
-        return row
 
     def _resume(self) -> None:
         last = self.folder / "last.pt"
@@ -176,12 +190,21 @@ class Trainer(Generic[Network]):
             text = json.dumps(asdict(self.config), indent=2)
             (self.folder / "config.json").write_text(text + "\n", encoding="utf-8")
             return
-        state = torch.load(last, map_location=self.device, weights_only=True)
-        if TrainConfig(**state["config"]) != self.config:
+        try:
+            state = torch.load(last, map_location=self.device, weights_only=True)
+            begun = TrainConfig(**state["config"])
+        except Exception as error:  # torch's, pickle's and zip's errors alike mean an unusable file
+            raise InputError(f"{last}: damaged, or no checkpoint; remove it to begin anew") from error
+        if begun != self.config:
             raise InputError(
                 f"{self.folder}: holds a run with other settings; give another --run folder or remove it"
             )
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise InputError(
+                f"{self.folder}: holds another network's run; give another --run folder"
+            ) from error
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..lifter.graformer import GraFormer
 from ..lifter.normalise import flip_average, normalise_keypoints
+from ..skeleton.errors import InputError
 from ..skeleton.metrics import mpjpe, p_mpjpe
 from .augment import AugmentConfig
 from .loop import Batch, TrainConfig, Trainer
@@ -22,6 +23,8 @@ from .strange import strange_bodies
 LIFTER_BUDGET = TrainConfig(samples=4_200_000)
 FOLD_BUDGET = TrainConfig(samples=700_000)
 VALIDATION_STRIDE = 12
+#: In the folders of runs on a published data set (`datasets.pairs`): which one.
+ROWS_FILE = "rows.json"
 
 
 def lifter_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -77,7 +80,12 @@ def train_lifter(
     Args:
         leave_out_fold: 0 or 1: never sees that half of the people; what it then says of them is as
             wrong as it will be for strangers, and the refiner learns from such errors.
+
+    Raises:
+        InputError: the folder holds a run on other data.
     """
+    if (run / ROWS_FILE).is_file():
+        raise InputError(f"{run}: holds a run on other data; give another --run folder (and --folds)")
     augment = augment or AugmentConfig()
     sequences = [
         s for s in training_sequences(data) if leave_out_fold is None or fold_of(s.subject) != leave_out_fold

@@ -1,0 +1,60 @@
+"""Training that is stopped goes on where it was, and only on what it was begun with."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+import torch
+from posefix.skeleton.errors import InputError
+from posefix.training.train_lifter import train_lifter
+from test_training import toy_trainer
+from torch import nn
+
+
+def test_ctrl_c_keeps_every_step_so_far(tmp_path, monkeypatch) -> None:
+    """Between two validations; what is resumed ends as an unbroken run does."""
+    whole = toy_trainer(tmp_path / "whole", 960).run(report=lambda row: None)
+    trainer = toy_trainer(tmp_path / "parts", 960)
+    step = trainer._step
+
+    def interrupted() -> float:
+        loss = step()
+        if trainer.step == 13:
+            signal.raise_signal(signal.SIGINT)
+        return loss
+
+    monkeypatch.setattr(trainer, "_step", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(report=lambda row: None)
+    assert signal.getsignal(signal.SIGINT) is before
+    again = toy_trainer(tmp_path / "parts", 960)
+    parts = again.run(report=lambda row: None)
+    assert torch.equal(whole.weight, parts.weight)
+    rows = [
+        [json.loads(line)["samples"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "parts")
+    ]
+    assert rows[0] == rows[1] and 13 * 16 not in rows[0]
+
+
+def test_a_folder_with_another_networks_run_or_a_damaged_one_is_one_line(tmp_path) -> None:
+    toy_trainer(tmp_path, 320).run(report=lambda row: None)
+    other = toy_trainer(tmp_path, 320)
+    other.model = nn.Linear(2, 2)
+    with pytest.raises(InputError, match="holds another network's run"):
+        other.run(report=lambda row: None)
+    whole = (tmp_path / "last.pt").read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"nothing of the kind"):
+        (tmp_path / "last.pt").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"last\.pt: damaged, or no checkpoint; remove it to begin anew"):
+            toy_trainer(tmp_path, 320).run(report=lambda row: None)
+
+
+def test_mocap_does_not_go_on_in_a_run_on_other_data(tmp_path) -> None:
+    """A published data set's run has the same budget and network; only its rows.json tells."""
+    (tmp_path / "rows.json").write_text('{"dataset": "h36m", "input": "det"}')
+    with pytest.raises(InputError, match="holds a run on other data"):
+        train_lifter(tmp_path, tmp_path)

@@ -142,6 +142,23 @@ def test_human36m_mean_is_over_actions_not_frames(h36m):
     )
 
 
+def test_human36m_damaged_take_is_left_out_where_a_file_has_it(h36m):
+    """VideoPose3D's files are without it; with it the rows would not be the protocol's."""
+    folder, poses = h36m
+    before = human36m.read_human36m(folder)
+    more = {
+        s: {**recordings, "Directions": body(7, 32), "Directions 1": body(2, 32)}
+        for s, recordings in poses.items()
+    }
+    save_tree(folder / "data_3d_h36m.npz", {"positions_3d": more})
+    seen = {s: {n: [np.ones((len(w), 17, 2))] * 4 for n, w in r.items()} for s, r in more.items()}
+    save_tree(folder / "data_2d_h36m_gt.npz", {"positions_2d": seen})
+    after = human36m.read_human36m(folder)
+    assert len(after) == len(before) + 4 * (7 + 2 + 2)  # S9's two takes, S11's second
+    of_s11 = human36m.read_human36m(folder, subjects=("S11",))
+    assert (of_s11.action == "Directions").sum() == 4 * 2
+
+
 def test_human36m_files_that_do_not_fit(h36m, tmp_path):
     folder, poses = h36m
     with pytest.raises(InputError, match=r"data_2d_h36m_hourglass\.npz: no such file"):

@@ -130,6 +130,7 @@ train.command("posefix.training.cpn_cli:train_cpn", name="cpn", help="Train CPN,
 train.command(
     "posefix.training.cli:train_lifter", name="graformer", help="The lifter alone, as a system to compare."
 )
+train.command("posefix.training.cli:train_refiner", name="posefix", help="The same as refiner: what ships.")
 for _name in SYSTEMS:
     _function = f"posefix.training.cli:train_{_name.replace('-', '_')}"
     train.command(_function, name=_name, help=f"Train the system {_name}, to compare.")

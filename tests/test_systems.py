@@ -188,6 +188,13 @@ def test_every_system_can_be_trained_by_name() -> None:
         assert call(["train", name, "--help"]) == 0
 
 
+def test_the_lifter_and_what_ships_are_trained_by_their_names_too(tmp_path, capsys) -> None:
+    gone = str(tmp_path / "gone")
+    for words in (["graformer", "--export", gone], ["posefix", "--both-steps"]):  # which the others have not
+        assert call(["train", *words, "--data", gone]) == 2
+        assert f"{gone}: no such folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_settings_survive_json(name) -> None:
     values = json.loads(json.dumps(to_dict(name, SYSTEMS[name])))

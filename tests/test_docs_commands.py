@@ -19,7 +19,10 @@ def commands(page: str) -> list[str]:
     return [c for c in found if re.match(r"posefix (train|eval|data convert) .*-", c) and "…" not in c]
 
 
-@pytest.mark.parametrize("page", ["datasets.md", "reproduce-papers.md", "train-cpn.md", "training.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["datasets.md", "reproduce-papers.md", "results.md", "systems.md", "train-cpn.md", "training.md"],
+)
 def test_commands_parse(page):
     there = commands(page)
     assert len(there) >= 3

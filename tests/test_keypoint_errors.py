@@ -9,7 +9,7 @@ import zipfile
 import made_keypoints as made
 import numpy as np
 import pytest
-from posefix.pipeline.keypoint_files import ReadOptions, read_keypoints
+from posefix.pipeline.keypoint_files import ReadOptions, read_keypoints, videopose3d
 from posefix.pipeline.refine import RefineSettings, refine_file
 from posefix.skeleton import H36M17
 from posefix.skeleton.errors import InputError
@@ -216,6 +216,15 @@ def test_an_npz_header_that_claims_ten_gigabytes_is_not_believed(tmp_path):
     whole[whole.index(b"PK\x01\x02") + 8] |= 1  # says that it is encrypted
     (tmp_path / "f.npz").write_bytes(whole)
     assert "cannot be read as an .npz file" in problem(tmp_path / "f.npz")
+
+
+def test_an_npz_that_unpacks_to_more_than_a_clip_is_not_unpacked(tmp_path, monkeypatch):
+    """Ten gigabytes of zeros are a file of ten megabytes."""
+    np.savez_compressed(tmp_path / "d.npz", keypoints=np.zeros((1000, 17, 2)), layout="coco17")
+    assert "holds nobody" in problem(tmp_path / "d.npz")
+    monkeypatch.setattr(videopose3d, "MOST_BYTES", 272_000 - 1)
+    monkeypatch.setattr(np.lib.format, "read_array", None)
+    assert "keypoints.npy unpacks to 0.0 GB, more than a clip's" in problem(tmp_path / "d.npz")
 
 
 @pytest.mark.parametrize(

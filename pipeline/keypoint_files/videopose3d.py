@@ -24,6 +24,8 @@ from ...skeleton.errors import InputError
 from .clip import KeypointClip, Sight
 from .joints import Array, ReadOptions, bounded, layout_name, nominal_2d, observed, recognise, to_17
 
+MOST_BYTES = 2**30  # of an array: 36 hours of COCO-17 at 30 frames/s; zeros pack a thousand times smaller
+
 _TWO, _THREE = ("keypoints", "positions_2d", "keypoints_2d"), ("positions_3d", "joints_3d", "keypoints_3d")
 
 
@@ -132,6 +134,11 @@ def _members(path: Path) -> dict[str, np.ndarray]:
                         raise InputError(
                             f"{path}: {info.filename} claims {claimed} bytes and holds "
                             f"{info.file_size - stream.tell()}; it is damaged"
+                        )
+                    if claimed > MOST_BYTES:
+                        raise InputError(
+                            f"{path}: {info.filename} unpacks to {claimed / 1e9:.1f} GB, more than a clip's "
+                            "keypoints have; split it, or name another file"
                         )
                 with archive.open(info) as stream:
                     members[info.filename.removesuffix(".npy")] = npy.read_array(stream, allow_pickle=False)

@@ -102,7 +102,7 @@ def refine_file(
         video = stack.enter_context(open_source(settings.video)) if settings.video is not None else None
         size = settings.size or ((video.info.width, video.info.height) if video else None)
         clip = read_keypoints(path, ReadOptions(settings.layout, size), settings.format)
-        clip = wanted(named(_checked(clip, path, video)), settings.person)
+        clip = wanted(named(_checked(_in_picture(clip, path, size), path, video)), settings.person)
         clip = without_3d(clip, path) if settings.lift else clip
         for line in clip.warnings:
             warn(line)
@@ -145,6 +145,18 @@ def _checked(clip: KeypointClip, path: Path, video: FrameReader | None) -> Keypo
             f"{path}: has {clip.count} frames, the video about {expected}; is it the right video?"
         )
     return clip
+
+
+def _in_picture(clip: KeypointClip, path: Path, size: tuple[int, int] | None) -> KeypointClip:
+    """The clip, with a warning where most of it is not in the picture."""
+    points = [s.keypoints[s.scores > 0] for people in clip.frames.values() for s in people]
+    if size is None or clip.nominal or not points:
+        return clip
+    there = np.concatenate(points)  # (n, 2)
+    if 2 * ((there < 0) | (there > size)).any(axis=1).sum() <= len(there):
+        return clip
+    line = f"{path}: most joints lie outside of the picture, {size[0]}x{size[1]}; is it the right video or --size?"
+    return replace(clip, warnings=(*clip.warnings, line))
 
 
 def without_3d(clip: KeypointClip, path: Path) -> KeypointClip:

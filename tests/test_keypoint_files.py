@@ -71,6 +71,9 @@ def test_openpose_shares_of_the_picture_need_its_size_too(tmp_path):
     check_limbs(read(folder, size=SIZE), 1, atol=0.1)
     with pytest.raises(Exception, match="shares of width and height; add --size"):
         read(folder)
+    made.openpose(folder, made.person("body25") / [SIZE[0] / 2, SIZE[1] / 2, 1] - [1, 1, 0])  # 4
+    with pytest.raises(Exception, match=r"from -1 to 1, which is not read; .*--keypoint_scale 0$"):
+        read(folder, size=SIZE)
 
 
 @pytest.mark.parametrize("layout", ["halpe26", "coco17"])

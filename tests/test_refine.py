@@ -257,6 +257,16 @@ def test_a_video_that_ends_before_the_keypoints_is_told(tmp_path, make_video):
         refine(long, tmp_path, video=str(video))
 
 
+def test_joints_beside_the_picture_are_told(tmp_path, capsys):
+    path = made.mmpose(tmp_path / "p.json", made.person("coco17"))
+    words = ["refine", str(path), "-o", str(tmp_path / "out"), "--overwrite", "--device", "cpu"]
+    assert call([*words, "--size", "64x36"]) == 0
+    said = capsys.readouterr().err
+    assert "most joints lie outside of the picture, 64x36; is it the right video or --size?" in said
+    assert call([*words, "--size", "4000x4000"]) == 0
+    assert "outside of the picture" not in capsys.readouterr().err
+
+
 def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     made.openpose(tmp_path / "json", made.person("body25"), (0, 1, 4, 5))

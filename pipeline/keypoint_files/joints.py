@@ -123,12 +123,16 @@ def in_pixels(clip: KeypointClip, size: tuple[int, int] | None, where: str) -> K
     """The clip in pixels; coordinates that are shares of width and height are told by their size.
 
     Raises:
-        InputError: they are shares, and no size is given.
+        InputError: they are shares, and no size is given; or OpenPose's from -1 to 1.
     """
     people = [sight for found in clip.frames.values() for sight in found]
     largest = [np.nanmax(np.abs(s.keypoints), initial=0) for s in people if s.scores.any()]
     if clip.nominal or not largest or np.median(largest) > NORMALISED_BELOW:
         return clip
+    if clip.format == "openpose" and min(np.nanmin(s.keypoints, initial=0) for s in people) < -0.1:
+        raise InputError(
+            f"{where}: its coordinates run from -1 to 1, which is not read; write pixels: --keypoint_scale 0"
+        )
     if size is None:
         raise InputError(
             f"{where}: its coordinates are shares of width and height; add --size WxH of the picture, or --video"

@@ -89,6 +89,12 @@ NAMINGS = {
         "LeftUpLeg": "lThigh", "LeftLeg": "lShin", "LeftFoot": "lFoot",
         "RightUpLeg": "rThigh", "RightLeg": "rShin", "RightFoot": "rFoot",
     }.get(n, n),
+    "motive": lambda n: {
+        "Hips": "Hip", "Spine": "Ab", "LeftArm": "LUArm", "LeftForeArm": "LFArm", "LeftHand": "LHand",
+        "LeftShoulder": "LShoulder", "RightArm": "RUArm", "RightForeArm": "RFArm", "RightHand": "RHand",
+        "RightShoulder": "RShoulder", "LeftUpLeg": "LThigh", "LeftLeg": "LShin", "LeftFoot": "LFoot",
+        "RightUpLeg": "RThigh", "RightLeg": "RShin", "RightFoot": "RFoot",
+    }.get(n, n),
     "biped": lambda n: {
         "LeftUpLeg": "Bip01 L Thigh", "LeftLeg": "Bip01 L Calf", "LeftFoot": "Bip01 L Foot",
         "RightUpLeg": "Bip01 R Thigh", "RightLeg": "Bip01 R Calf", "RightFoot": "Bip01 R Foot",

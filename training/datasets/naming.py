@@ -1,7 +1,7 @@
 """Which joints of a skeleton are hips, knees, …, by their names.
 
 Known are the names of CMU's and HDM05's ASF files, of the BVH files of cgspeed (all three kinds), Mixamo, Xsens,
-Bandai Namco, and of others that follow the same few patterns: a side (left, right, l, r, before or after) and a
+Motive, Bandai Namco, and of others that follow the same few patterns: a side (left, right, l, r, before or after) and a
 word for the joint. Case, punctuation and prefixes like "mixamorig:" do not matter.
 """
 
@@ -33,6 +33,7 @@ _ARMS = (
     ("uparm", "lowarm", "hand"),
     ("upperarm", "forearm", "hand"),
     ("uparm", "forearm", "hand"),
+    ("uarm", "farm", "hand"),
     ("shldr", "forearm", "hand"),
     ("humerus", "radius", "hand"),
     ("shoulder", "elbow", "wrist"),

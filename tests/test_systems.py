@@ -214,6 +214,10 @@ def test_options_change_what_they_name() -> None:
     assert with_options("stacked", {"stack": 2}).network == DiffPoseConfig(stack=2)
     table = with_options("e533", {"schedule": "linear", "sampler": "ddim", "ddim_steps": 5})
     assert (table.process.schedule, table.sampling.sampler, table.sampling.calls) == ("linear", "ddim", 5)
+    # DiffuPose's Table 4; sizes as in its Table 2 and text, for 16 joints.
+    for width, millions in ((256, 1.45), (384, 3.22)):
+        network = build_network(with_options("diffupose", {"channels": width}), GraFormer())
+        assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, rel=0.06)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +232,7 @@ def test_options_change_what_they_name() -> None:
         ("diffupose", {"noise": "mixture"}, "--noise: diffupose has no such option"),
         ("diffpose", {"nose": 1}, "--nose: diffpose has no such option"),
         ("diffpose", {"diffusion_steps": 0}, "diffusion steps 0"),
+        ("diffupose", {"channels": 100}, "--channels 100: expected a multiple of 8 from 16 to 1024"),
     ],
 )
 def test_options_that_a_system_does_not_have_are_refused(name, options, words) -> None:

@@ -102,6 +102,7 @@ OPTIONS: dict[str, tuple[str, str]] = {
     "loss": ("loss", "kind"),
     "guide": ("network", "guided"),
     "stack": ("network", "stack"),
+    "channels": ("network", "channels"),
 }
 
 
@@ -147,7 +148,9 @@ def _applies(config: SystemConfig, option: str) -> bool:
 
 
 def _check(name: str, config: SystemConfig) -> None:
-    process = config.process
+    process, width = config.process, config.network.channels
+    if not 16 <= width <= 1024 or width % 8:
+        raise InputError(f"--channels {width}: expected a multiple of 8 from 16 to 1024")
     if isinstance(config.network, DiffPoseConfig) and not 1 <= config.network.stack <= 50:
         raise InputError(f"--stack {config.network.stack}: expected 1 to 50")
     if name not in ("regressor", "stacked") and process.noise == "none":

@@ -100,13 +100,21 @@ def silence() -> None:
 
 
 def import_mmpose() -> ModuleType:
-    """The package, its networks and data sets registered. Raises ImportError where something is not installed."""
+    """The package, its networks and data sets registered.
+
+    Raises:
+        ImportError: something is not installed, or what is there does not work together: xtcocotools built for
+            another numpy (a ValueError), an mmcv of another version (an AssertionError).
+    """
     for name in ("mmpose", "mmengine", "mmcv"):
         if importlib.util.find_spec(name) is None:
             raise ImportError(f"No module named {name!r}")
-    with shimmed():
-        package = importlib.import_module("mmpose")
-        for part in ("models", "datasets", "structures"):
-            importlib.import_module(f"mmpose.{part}")
+    try:
+        with shimmed():
+            package = importlib.import_module("mmpose")
+            for part in ("models", "datasets", "structures"):
+                importlib.import_module(f"mmpose.{part}")
+    except Exception as error:
+        raise error if isinstance(error, ImportError) else ImportError(f"mmpose: {error}") from error
     silence()
     return package

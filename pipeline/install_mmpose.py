@@ -66,8 +66,21 @@ def installed(package: str) -> str | None:
         return None
 
 
+def check_mmcv(mmdet: bool) -> None:
+    """Raises InputError where an mmcv is installed that MMPose or MMDetection refuses to be imported with."""
+    fits = ("2.0.", "2.1.") if mmdet else ("2.",)
+    for name in ("mmcv", "mmcv-lite", "mmcv-full"):
+        found = installed(name)
+        if found is not None and not found.startswith(fits):
+            raise InputError(
+                f"{name} {found} is installed, and {'MMDetection' if mmdet else 'MMPose'} does not work with it; "
+                f"take it out, then call this again: {sys.executable} -m pip uninstall -y {name}"
+            )
+
+
 def plan(mmdet: bool = False) -> list[Step]:
-    """The commands, in order, for the environment as it is."""
+    """The commands, in order, for the environment as it is. Raises InputError where that cannot be."""
+    check_mmcv(mmdet)
     kept = [f"{name}=={v}" for name in KEPT if (v := installed(name)) is not None]
     steps = [
         Step(

@@ -60,6 +60,27 @@ def test_without_mmpose_one_line_tells_the_command_that_installs_it(monkeypatch,
         create_detector("mmpose")
 
 
+@pytest.mark.parametrize(
+    "problem", ["ValueError('numpy.dtype size changed')", "AssertionError('MMCV==1.7.2')"]
+)
+def test_an_mmpose_that_cannot_be_imported_is_one_line_too(tmp_path, problem):
+    """What pip's own mmpose does: xtcocotools for numpy 1, or an mmcv that it does not take."""
+    for name in ("mmpose", "mmengine", "mmcv"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise {problem}\n" if name == "mmpose" else "")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from posefix.detectors import create_detector\n"
+        "from posefix.skeleton.errors import InputError\n"
+        "try: create_detector('mmpose')\n"
+        "except InputError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = problem.split("'")[1]
+    assert done.stderr == "" and done.stdout.count("\n") == 1
+    assert f"cannot be imported (mmpose: {said}); install it: posefix install-mmpose" in done.stdout
+
+
 def test_nothing_of_mmpose_is_imported_until_it_is_asked_for():
     code = (
         "import sys, posefix.pipeline.cli, posefix.detectors, posefix.pipeline.install_mmpose\n"
@@ -101,6 +122,27 @@ def test_mmcv_that_is_there_stays(monkeypatch):
     monkeypatch.setattr(install_mmpose, "installed", {"mmcv": "2.1.0"}.get)
     assert not any("mmcv" in word for step in plan() for word in step.arguments)
     assert any("mmdet==3.3.0" in step.arguments for step in plan(mmdet=True))
+
+
+@pytest.mark.parametrize(
+    ("there", "mmdet", "refused"),
+    [
+        ({"mmcv": "1.7.2"}, False, "mmcv 1.7.2"),
+        ({"mmcv-full": "1.7.0"}, False, "mmcv-full 1.7.0"),
+        ({"mmcv": "2.2.0"}, True, "mmcv 2.2.0"),
+        ({"mmcv": "2.2.0"}, False, None),
+        ({"mmcv-lite": "2.0.1"}, True, None),
+    ],
+)
+def test_mmcv_that_mmpose_refuses_is_told_before_anything_is_installed(monkeypatch, there, mmdet, refused):
+    monkeypatch.setattr(install_mmpose, "installed", there.get)
+    if refused is None:
+        assert not any("mmcv" in word for step in plan(mmdet) for word in step.arguments)
+        return
+    with pytest.raises(
+        InputError, match=rf"^{refused} is installed, .* -m pip uninstall -y {refused.split()[0]}$"
+    ):
+        plan(mmdet)
 
 
 def test_a_step_that_fails_is_done_the_other_way_or_told_in_one_line(capsys):

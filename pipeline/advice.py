@@ -30,6 +30,10 @@ LOST_SHARE = 0.1  # of the rows between somebody's first and last sight
 EMPTY_SHARE = 0.5  # of all frames
 LEAPS = 2  # one may be a cut of the film
 
+#: how to mend it that somebody is not seen
+_BETTER_VIEW = "where somebody is there: more light, nothing in front of them, or another --detector"
+_BETTER_FILE = "where somebody is there, the file lacks their joints, or gives them scores below 0.1"
+
 _SIDES = ("left", "right", "upper", "lower")
 #: hidden joint -> joints a, b that point to it, and how many times a to b beyond b the middle of its limb lies
 _BEYOND = {
@@ -65,14 +69,15 @@ class Advisor:
     ) -> None:
         self._info, self._fewest = info, 1 if info.kind == "images" else FEWEST
         self._frames = 0
-        self._there, self._hips = There(wanted), NoHips()
+        given = info.kind == "keypoints"
+        self._there, self._hips = There(wanted, given), NoHips()
         watches: list[Watch] = []
-        if info.kind != "keypoints":  # whatever the picture was, it was another program that looked at it
+        if not given:  # whatever the picture was, it was another program that looked at it
             who = "the largest person" if several else "the person"
             watches += [Cut(who), Small(who, height_m)]
         if info.kind != "images":  # these may be photos that have nothing to do with each other
-            watches += [Lost("somebody is" if several else "the person is"), Rate()]
-            watches += [] if several or info.kind == "keypoints" else [Leaps()]
+            watches += [Lost("somebody is" if several else "the person is", given), Rate()]
+            watches += [] if several or given else [Leaps()]
         self._watches = watches
 
     def see(self, poses: FramePoses, size: Size | None) -> None:
@@ -101,10 +106,14 @@ def say_lens(lens: str | None) -> str | None:
 
 
 class There:
-    """Whether anybody is there, and those who are asked for."""
+    """Whether anybody is there, and those who are asked for.
 
-    def __init__(self, wanted: tuple[int, ...] = ()) -> None:
-        self._wanted, self._met = wanted, set[int]()
+    Args:
+        given: the joints come from a keypoint file.
+    """
+
+    def __init__(self, wanted: tuple[int, ...] = (), given: bool = False) -> None:
+        self._wanted, self._met, self._given = wanted, set[int](), given
         self.anybody = False
 
     def see(self, poses: FramePoses, size: Size | None) -> None:
@@ -116,12 +125,14 @@ class There:
         absent = ",".join(str(n) for n in self._wanted if n not in self._met)
         if absent:
             return f"--person {absent}: not seen; --person all shows everybody's number"
-        if not self.anybody:
-            return (
-                "no person found in any frame; all rows are `missing`; check that somebody is in full view, upright "
-                "and well lit, or try another --detector"
-            )
-        return None
+        if self.anybody:
+            return None
+        mend = (
+            "the file observes too few joints; look at its scores, and whether --layout is right"
+            if self._given
+            else "check that somebody is in full view, upright and well lit, or try another --detector"
+        )
+        return f"no person found in any frame; all rows are `missing`; {mend}"
 
 
 class NoHips:
@@ -248,10 +259,11 @@ class Lost:
 
     Args:
         who: as the sentence calls them, with "is".
+        given: the joints come from a keypoint file.
     """
 
-    def __init__(self, who: str) -> None:
-        self._who = who
+    def __init__(self, who: str, given: bool = False) -> None:
+        self._who, self._given = who, given
         self._frames = self._empty = 0
         self._rows = self._lost = 0
         #: who was seen -> rows lost since, and the time of the first
@@ -275,10 +287,10 @@ class Lost:
                 self._gaps[number] = lost + 1, since_s if lost else poses.time_s
 
     def say(self) -> str | None:
-        mend = "where somebody is there: more light, nothing in front of them, or another --detector"
+        mend = _BETTER_FILE if self._given else _BETTER_VIEW
         if self._empty >= EMPTY_SHARE * self._frames:
-            found = f"nobody is found in {self._empty} of {self._frames} frames"
-            return f"{found}; {mend}; --start and --end leave parts out"
+            found = f"nobody is found in {self._empty} of {self._frames} frames; {mend}"
+            return found if self._given else f"{found}; --start and --end leave parts out"
         if self._lost < LOST_SHARE * self._rows:
             return None
         return (

@@ -161,6 +161,16 @@ def test_nobody_is_one_warning():
     assert advised([gone()] * 60, finished=False) == []  # somebody may have come
 
 
+@pytest.mark.parametrize(
+    "frames", [[gone()] * 60, [gone()] * 40 + walk(30), walk(30) + [gone()] * 20 + walk(30)]
+)
+def test_of_a_keypoint_file_no_advice_is_given_that_is_for_cameras(frames):
+    """`posefix refine` has no --detector, --start and --end, and nobody can film the file anew."""
+    (sentence,) = advised(frames, kind="keypoints")
+    assert not any(word in sentence for word in ("--detector", "--start", "light", "view"))
+    assert "the file" in sentence and "scores" in sentence
+
+
 def test_those_who_were_asked_for():
     row = [(there(200, number=0), gone(7))] * 20
     (sentence,) = advised(row, several=True, wanted=(0, 7))

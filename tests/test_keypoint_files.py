@@ -190,6 +190,9 @@ def test_mediapipe_shares_of_the_picture_need_its_size(tmp_path):
         lambda p: {"landmarks": made.landmarks(p)},
         lambda p: {"poseLandmarks": made.landmarks(p)},
         lambda p: {"pose_landmarks": [made.landmarks(p)]},  # of several people, here one
+        lambda p: {"landmark": made.landmarks(p)},  # protobuf's MessageToDict(results.pose_landmarks)
+        lambda p: {"pose_landmarks": {"landmark": made.landmarks(p)}},
+        lambda p: {"pose_landmarks": [{"landmark": made.landmarks(p)}]},
     ],
 )
 def test_mediapipe_dumps_of_several_kinds(tmp_path, frame):
@@ -208,6 +211,11 @@ def test_mediapipe_world_landmarks_are_the_3d_and_times_are_kept(tmp_path):
     ]
     clip = read(_write(tmp_path / "l.json", frames))
     assert clip.has_3d and not clip.nominal and clip.times[3] == pytest.approx(0.12)
+    for frame in frames:  # as MessageToDict gives both
+        frame["landmarks"] = {"landmark": frame["landmarks"]}
+        frame["world_landmarks"] = {"landmark": frame["world_landmarks"]}
+    wrapped = read(_write(tmp_path / "m.json", frames))
+    np.testing.assert_array_equal(wrapped.frames[1][0].joints, clip.frames[1][0].joints)
     check_limbs(clip, 1)
     joints = clip.frames[1][0].joints
     wrist = WORLD[1, BLAZE.index("RWrist")] - WORLD[1, [BLAZE.index("LHip"), BLAZE.index("RHip")]].mean(

@@ -4,9 +4,9 @@
     [{"landmarks": [...], "world_landmarks": [...], "timestamp_ms": 33}, ...]
     [{"pose_landmarks": [[... 33], [... 33]], "pose_world_landmarks": [...]}, ...]      several people
 
-Keys may be in camel case. A landmark is an object or a list x, y, z, visibility. Landmarks are shares of width
-and height, or pixels. World landmarks are metres in camera
-axes, as posefix's own, and are taken as 3D. The z of the other landmarks is not used.
+Keys may be in camel case. A landmark is an object or a list x, y, z, visibility; 33 of them may be wrapped as
+`{"landmark": [...]}`, as protobuf's MessageToDict does it. Landmarks are shares of width and height, or pixels. World
+landmarks are metres in camera axes, as posefix's own, and are taken as 3D. The z of the other landmarks is not used.
 """
 
 from __future__ import annotations
@@ -91,11 +91,16 @@ def _people(entry: Any, where: str) -> list[tuple[Array, Array | None]]:
 
 def _each(value: Any, where: str) -> list[Array]:
     """The people of one frame: a list of 33 landmarks is one person, a list of such lists several."""
-    items = as_list(value, where)
+    items = [_plain(item) for item in as_list(_plain(value), where)]
     if not items:
         return []
     several = isinstance(items[0], list) and bool(items[0]) and isinstance(items[0][0], (dict, list))
     return [_landmarks(person, where) for person in (items if several else [items])]
+
+
+def _plain(value: Any) -> Any:
+    """The list inside of `MessageToDict(results.pose_landmarks)`; anything else as it is."""
+    return value["landmark"] if isinstance(value, dict) and "landmark" in value else value
 
 
 def _landmarks(person: Any, where: str) -> Array:

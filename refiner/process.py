@@ -65,6 +65,8 @@ class ProcessConfig:
             raise InputError(f"diffusion steps {self.steps}: expected 1 to {MAX_STEPS}")
         if not 1 <= self.components <= 50:
             raise InputError(f"mixture components {self.components}: expected 1 to 50")
+        if not 0 <= self.spread <= 10:
+            raise InputError(f"--spread {self.spread:g}: expected 0 to 10")
         if self.noise == "mixture" and self.start == "noise":
             raise InputError(
                 "the mixture is of errors around a lifted pose; pure noise as start needs gaussian"

@@ -166,6 +166,7 @@ def test_processes_refuse_what_makes_no_sense() -> None:
         ({"steps": 0}, "diffusion steps 0: expected 1 to 1000"),
         ({"components": 0}, "components 0"),
         ({"start": "noise"}, "needs gaussian"),
+        ({"spread": -0.5}, "--spread -0.5: expected 0 to 10"),
     ]
     for settings, words in cases:
         with pytest.raises(InputError, match=words):

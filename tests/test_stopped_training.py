@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 from posefix.skeleton.errors import InputError
+from posefix.training.loop import TrainConfig
 from posefix.training.train_lifter import train_lifter
 from test_training import toy_trainer
 from torch import nn
@@ -58,3 +59,9 @@ def test_mocap_does_not_go_on_in_a_run_on_other_data(tmp_path) -> None:
     (tmp_path / "rows.json").write_text('{"dataset": "h36m", "input": "det"}')
     with pytest.raises(InputError, match="holds a run on other data"):
         train_lifter(tmp_path, tmp_path)
+
+
+def test_a_budget_below_one_step_is_refused() -> None:
+    with pytest.raises(InputError, match="--samples 100: expected at least a batch, 128"):
+        TrainConfig(samples=100, batch=128)
+    assert TrainConfig(samples=128, batch=128).steps == 1

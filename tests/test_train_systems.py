@@ -158,6 +158,7 @@ def test_a_run_goes_on_from_another_of_the_same_system(runs, toy, mixture, sets,
         train("diffpose", tmp_path / "other", runs["e533"])
     with pytest.raises(InputError, match="no trained system"):
         train("diffpose", tmp_path / "none", tmp_path)
+    assert not (tmp_path / "other").exists() and not (tmp_path / "none").exists()
 
 
 def test_a_folder_with_a_lifters_run_is_not_taken_over(toy, mixture, sets, tmp_path) -> None:

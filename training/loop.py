@@ -25,7 +25,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The budget and how it is spent."""
+    """The budget and how it is spent. Raises InputError: samples for less than one step."""
 
     samples: int = 1_000_000
     batch: int = 512
@@ -41,6 +41,10 @@ class TrainConfig:
     horizon: int | None = None  # samples at which the cosine would end; `samples` if None
     cooldown_from: int | None = None  # samples after which the rate falls in a straight line to its end
     optimiser: OptimiserName = "adamw"
+
+    def __post_init__(self) -> None:
+        if self.samples < self.batch:
+            raise InputError(f"--samples {self.samples}: expected at least a batch, {self.batch}")
 
     @property
     def steps(self) -> int:

@@ -133,11 +133,11 @@ def train_system(
         InputError: the folder holds a run of another system or with other settings, or `begin` does.
     """
     settings = {**to_dict(name, config), "drawn": dict(drawn or {})}
-    _claim(run, settings, lifter)
     if begin is not None:
         _same(begin, settings, lifter)
-        if not (run / NOISE_FILE).exists():
-            shutil.copy(begin / NOISE_FILE, run / NOISE_FILE)
+    _claim(run, settings, lifter)
+    if begin is not None and not (run / NOISE_FILE).exists():
+        shutil.copy(begin / NOISE_FILE, run / NOISE_FILE)
     lift = lift_rows if config.sampling.flip else lift_rows_once
     lifted = {id(b): lift(lifter, b.keypoints) for b in sets.values()}
     if not (run / NOISE_FILE).exists():

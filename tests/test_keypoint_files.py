@@ -384,6 +384,31 @@ def test_clips_may_have_3d_in_their_name(tmp_path):
         assert read(tmp_path / f"{name}.csv").has_3d
 
 
+def test_a_number_that_all_share_tells_nobody_apart(tmp_path):
+    """AlphaPose without tracking writes "idx": [0.0] for everybody."""
+    poses, path = made.person("coco17"), tmp_path / "a.json"
+    one = [e | {"idx": [0.0]} for e in made.alphapose(path, poses)]
+    two = [e | {"idx": [0.0]} for e in made.alphapose(path, poses, shift=400.0)]
+    pairs = zip(one, two, strict=True)
+    changing = [e for k, pair in enumerate(pairs) for e in (pair if k % 2 else pair[::-1])]
+    clip = named(read(_write(path, changing)))
+    assert [[s.id for s in clip.frames[k]] for k in range(4)] == [[0, 1]] * 4
+    places = np.array([[s.keypoints[5, 0] for s in clip.frames[k]] for k in range(4)])
+    np.testing.assert_allclose(abs(places[:, 1] - places[:, 0]), 400, atol=1e-2)
+    assert (np.diff(np.sign(places[:, 1] - places[:, 0])) == 0).all()  # nobody takes the other's place
+    (said,) = clip.warnings
+    assert "same number" in said and "numbered anew" in said
+
+
+def test_a_tracker_that_slips_once_keeps_its_numbers(tmp_path):
+    poses, path = made.person("coco17"), tmp_path / "a.json"
+    one, two = made.alphapose(path, poses, idx=7), made.alphapose(path, poses, idx=3, shift=400.0)
+    two[1]["idx"] = 7
+    clip = named(read(_write(path, one + two)))
+    assert [[s.id for s in clip.frames[k]] for k in range(4)] == [[3, 7], [7], [3, 7], [3, 7]]
+    assert clip.warnings == ()
+
+
 def test_numbers_that_not_everybody_has_are_made_anew_and_that_is_said(tmp_path):
     poses = made.person("coco17")
     entries = made.alphapose(tmp_path / "a.json", poses, idx=7)

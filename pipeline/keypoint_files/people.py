@@ -20,10 +20,15 @@ def named(clip: KeypointClip) -> KeypointClip:
     """The clip with a number for every sight, and everybody once a frame, by the best sight."""
     people = [sights for sights in clip.frames.values() if sights]
     nameless = [sight.id is None for sights in people for sight in sights]
-    if any(nameless):
+    shared = _share_numbers(people)
+    if any(nameless) or shared:
         if not all(nameless):
-            some = f"{sum(nameless)} of {len(nameless)} poses have no person's number: all are numbered anew"
-            clip = replace(clip, warnings=(*clip.warnings, some))
+            some = (
+                "people of one frame have the same number, so it tells nobody apart"
+                if shared
+                else f"{sum(nameless)} of {len(nameless)} poses have no person's number"
+            )
+            clip = replace(clip, warnings=(*clip.warnings, f"{some}: all are numbered anew"))
         one = all(len(sights) == 1 for sights in people)
         frames = (
             {n: [replace(s, id=0) for s in sights] for n, sights in clip.frames.items()}
@@ -32,6 +37,16 @@ def named(clip: KeypointClip) -> KeypointClip:
         )
         clip = replace(clip, frames=frames)
     return replace(clip, frames={n: _once(sights) for n, sights in clip.frames.items()})
+
+
+def _share_numbers(people: list[list[Sight]]) -> bool:
+    """Whether numbers are not persons': AlphaPose without tracking gives everybody 0.
+
+    A tracker's rare slip, one number twice in a few of the frames with several people, does not count.
+    """
+    several = [[s.id for s in sights if s.id is not None] for sights in people if len(sights) > 1]
+    twice = sum(len(set(ids)) < len(ids) for ids in several)
+    return 2 * twice > len(several)
 
 
 def wanted(clip: KeypointClip, person: str) -> KeypointClip:

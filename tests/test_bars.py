@@ -32,6 +32,24 @@ def test_the_stored_figures_keep_every_bar_and_the_page_says_so(module, figures)
     assert module.bars_table(figures) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
+def test_page_and_model_card_are_what_the_command_makes_of_the_stored_figures(module, monkeypatch, tmp_path):
+    """`python benchmarks/results.py write` after nothing was measured changes nothing."""
+    import results
+
+    card = tmp_path / "card.md"
+    page, card_text = (path.read_text(encoding="utf-8") for path in (results.PAGE, results.CARD))
+    card.write_text(card_text, encoding="utf-8")
+    places = {"ROOT": tmp_path, "PAGE": tmp_path / "page.md", "CARD": card}
+    for name in ("FIGURE", "BUDGETS"):
+        places[name] = tmp_path / getattr(results, name).name
+    for name, place in places.items():
+        monkeypatch.setattr(results, name, place)
+    results.write()
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == page, "run benchmarks/results.py write"
+    assert card.read_text(encoding="utf-8") == card_text
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("compare.png", "budgets.png"))
+
+
 def test_the_model_card_has_the_stored_figures(module, figures):
     card = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
     assert module.card_with(card, module.card_table(figures)) == card

@@ -95,7 +95,7 @@ class PoseModel:
         where = f"--pose-weights {weights}"
         state, meta = read_checkpoint(weights, where)
         self.weights = {Path(weights).name: sha256(weights)}
-        fill(network, state, where)
+        fill(network, upgraded(network, state), where)
         self._network: Any = network.to(device).eval()
         info = dataset_info(settings, meta, f"--pose-model {name}")
         self.layout, self._kept = match_layout(info["names"], f"--pose-model {name}")
@@ -216,6 +216,18 @@ def build_network(config: str | Path, where: str = "--pose-model") -> tuple[Any,
             f"{where}: it is a {kind}; posefix takes top-down pose networks (TopdownPoseEstimator)"
         )
     return network, settings
+
+
+def upgraded(network: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with the names that MMPose 1.x has, also those of MMPose 0.x, which much of its hub still is.
+
+    MMPose renames them itself when weights are loaded; `fill` compares names before that.
+    """
+    names = dict(state)
+    for module, prefix in ((network, ""), (network.head, "head.")):
+        if (rename := getattr(module, "_load_state_dict_pre_hook", None)) is not None:
+            rename(names, prefix, {})
+    return names
 
 
 def _reason(error: Exception) -> str:

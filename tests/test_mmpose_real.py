@@ -293,6 +293,36 @@ def test_mmdetection_finds_the_boxes(tiny, tmp_path):
         MMDetBoxes(str(config), None, "cpu")
 
 
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_weights_with_the_names_of_mmpose_0_are_the_same_weights(tiny, tmp_path, blocks):
+    """Of 135 top-down models that its hub has for COCO, 56 have weights of before 1.0."""
+    from posefix.detectors.mmpose_model import build_network
+
+    extra = tmp_path / "blocks.py"
+    more = "out_channels=17," + "conv_out_channels=(8,), conv_kernel_sizes=(1,)," * blocks
+    extra.write_text(Path(tiny[0]).read_text().replace("out_channels=17,", more))
+    torch.manual_seed(0)
+    state = build_network(extra)[0].state_dict()
+    state["head.final_layer.bias"] = torch.ones(17)
+    old = {}
+    for name, value in state.items():  # there the last layer stood behind the blocks, in one list with them
+        name = name.replace("head.conv_layers.", "keypoint_head.final_layer.")
+        last = "keypoint_head.final_layer.3." if blocks else "keypoint_head.final_layer."
+        name = name.replace("head.final_layer.", last) if name.startswith("head.final_layer.") else name
+        old["keypoint_" + name if name.startswith("head.") else name] = value
+    assert not any(name.startswith("head.") for name in old)
+    paths = [
+        str(save(tmp_path / f"{k}.pth", {"state_dict": s, "meta": {}}))
+        for k, s in (("new", state), ("old", old))
+    ]
+    (a,), (b,) = (
+        create_detector("mmpose", "cpu", DetectorOptions(str(extra), pose_weights=path)).detect(noise())
+        for path in paths
+    )
+    np.testing.assert_array_equal(a.keypoints, b.keypoints)
+    np.testing.assert_array_equal(a.heatmaps, b.heatmaps)
+
+
 def test_what_mmengine_keeps_of_a_training_is_let_through(tmp_path):
     """The log and the optimizer as MMEngine's own classes write them into every epoch_N.pth."""
     from mmengine.logging import MessageHub

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 from posefix.skeleton.errors import InputError
 from posefix.training.loop import TrainConfig
+from posefix.training.mocap import SCALE, Sequence, write_mocap
+from posefix.training.pool import TRAIN_FILES
 from posefix.training.train_lifter import train_lifter
 from test_training import toy_trainer
 from torch import nn
@@ -54,11 +58,40 @@ def test_a_folder_with_another_networks_run_or_a_damaged_one_is_one_line(tmp_pat
             toy_trainer(tmp_path, 320).run(report=lambda row: None)
 
 
-def test_mocap_does_not_go_on_in_a_run_on_other_data(tmp_path) -> None:
-    """A published data set's run has the same budget and network; only its rows.json tells."""
-    (tmp_path / "rows.json").write_text('{"dataset": "h36m", "input": "det"}')
-    with pytest.raises(InputError, match="holds a run on other data"):
-        train_lifter(tmp_path, tmp_path)
+@pytest.fixture
+def mocap(tmp_path):
+    """A folder with the files that the lifter is trained on, a second of two people each."""
+    rng = np.random.default_rng(0)
+    for name in TRAIN_FILES:
+        sequences = []
+        for split in ("train", "val"):
+            pose = rng.integers(-4000, 4000, (30, 17, 3)).astype(np.int16)
+            pose[:, 0] = 0
+            root, label = np.tile(np.array([0, 0, 1], np.float32), (30, 1)), f"{name}_{split}"
+            sequences.append(Sequence(label, label, "", "", name, split, 30.0, pose, root, SCALE))
+        write_mocap(tmp_path / f"{name}.npz", sequences)
+    return tmp_path
+
+
+def test_a_lifters_folder_tells_what_it_was_trained_on_and_takes_nothing_else(mocap) -> None:
+    run, quick = mocap / "run", TrainConfig(samples=32, batch=16, warmup=1, validate_every=16, bfloat16=False)
+    train_lifter(mocap, run, quick, leave_out_fold=0)
+    told = json.loads((run / "lifter.json").read_text())
+    assert told["left_out"] == 0 and told["frames"] == 4 * 30 and told["augment"]["mirror"] == 0.5
+    train_lifter(mocap, run, quick, leave_out_fold=0)  # done already
+    with pytest.raises(InputError, match=r"other settings \(lifter.json: .*left_out"):
+        train_lifter(mocap, run, quick, leave_out_fold=1)
+    (mocap / "more").mkdir()
+    shutil.copy(mocap / "mocap17_cmu.npz", mocap / "more" / "mine.npz")
+    with pytest.raises(InputError, match=r"other settings \(lifter.json: frames, sequences\)"):
+        train_lifter(mocap, run, quick, leave_out_fold=0)
+    (run / "lifter.json").rename(run / "lifter.json.not")  # begun before there was one
+    train_lifter(mocap, run, quick, leave_out_fold=0)
+    assert not (run / "lifter.json").exists()
+    # A published data set's run has the same budget and network; only its rows.json tells.
+    (run / "rows.json").write_text('{"dataset": "h36m", "input": "det"}')
+    with pytest.raises(InputError, match=r"a run of something else \(rows.json\)"):
+        train_lifter(mocap, run, quick, leave_out_fold=0)
 
 
 def test_a_budget_below_one_step_is_refused() -> None:

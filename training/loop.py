@@ -52,6 +52,29 @@ class TrainConfig:
 
 
 BEGUN = "begun.json"
+#: In run folders, beside config.json with the budget: all else that makes a run what it is.
+SETTINGS_FILES = ("lifter.json", "refiner.json", "rows.json", "system.json", "cpn.json")
+
+
+def claim(run: Path, name: str, settings: Mapping[str, Any]) -> None:
+    """Writes a new run's settings to `name` in its folder, or holds a begun run's against them.
+
+    A run begun before there was such a file goes on without one. Raises InputError: other settings, or another kind of
+    run there.
+    """
+    if other := [f for f in SETTINGS_FILES if f != name and (run / f).is_file()]:
+        raise InputError(f"{run}: holds a run of something else ({other[0]}); give another --run folder")
+    path, told = run / name, json.loads(json.dumps(settings))  # through JSON, which knows no tuples
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if changed := sorted(k for k in known.keys() | told.keys() if known.get(k) != told.get(k)):
+            raise InputError(
+                f"{run}: holds a run with other settings ({name}: {', '.join(changed)}); "
+                "give another folder or remove it"
+            )
+    elif not (run / "last.pt").is_file():
+        run.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def begin_with(network: nn.Module, before: Path, run: Path) -> None:

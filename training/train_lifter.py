@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,9 @@ from torch import Tensor, nn
 
 from ..lifter.graformer import GraFormer
 from ..lifter.normalise import flip_average, normalise_keypoints
-from ..skeleton.errors import InputError
 from ..skeleton.metrics import mpjpe, p_mpjpe
 from .augment import AugmentConfig
-from .loop import Batch, TrainConfig, Trainer
+from .loop import Batch, TrainConfig, Trainer, claim
 from .mocap import load_mocap
 from .pool import VAL_FILES, build_pool, fold_of, training_sequences
 from .protocol import Benchmark, Cameras, make_benchmark
@@ -23,8 +23,6 @@ from .strange import strange_bodies
 LIFTER_BUDGET = TrainConfig(samples=4_200_000)
 FOLD_BUDGET = TrainConfig(samples=700_000)
 VALIDATION_STRIDE = 12
-#: In the folders of runs on a published data set (`datasets.pairs`): which one.
-ROWS_FILE = "rows.json"
 
 
 def lifter_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -82,14 +80,16 @@ def train_lifter(
             wrong as it will be for strangers, and the refiner learns from such errors.
 
     Raises:
-        InputError: the folder holds a run on other data.
+        InputError: the folder holds a run on other data, or with other settings.
     """
-    if (run / ROWS_FILE).is_file():
-        raise InputError(f"{run}: holds a run on other data; give another --run folder (and --folds)")
     augment = augment or AugmentConfig()
     sequences = [
         s for s in training_sequences(data) if leave_out_fold is None or fold_of(s.subject) != leave_out_fold
     ]
+    claim(run, "lifter.json", {
+        "augment": asdict(augment), "left_out": leave_out_fold, "sequences": len(sequences),
+        "frames": sum(map(len, sequences)),
+    })  # fmt: skip
     pool = build_pool(sequences)
     return run_lifter(
         lambda g: pool.draw(config.batch, augment, g), validation_sets(data), run, config, device

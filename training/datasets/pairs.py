@@ -31,7 +31,7 @@ from ..augment import AugmentConfig
 from ..loop import TrainConfig
 from ..protocol import Benchmark
 from ..systems import SystemConfig
-from ..train_lifter import FOLD_BUDGET, LIFTER_BUDGET, ROWS_FILE, run_lifter
+from ..train_lifter import FOLD_BUDGET, LIFTER_BUDGET, run_lifter
 from ..train_refiner import SHIPPED_SHARE, OutOfFold, fit_errors
 from ..train_system import SYSTEM_BUDGET, TrainedSystem, load_lifter, train_system
 from .human36m import TRAIN_SUBJECTS, read_human36m
@@ -39,6 +39,7 @@ from .humaneva import SUBJECTS, read_humaneva
 from .mpi_inf_3dhp import read_mpi_inf_3dhp_train
 
 VALIDATION_ROWS = 2000
+ROWS_FILE = "rows.json"
 Floats = npt.NDArray[np.float32]
 
 

@@ -232,9 +232,10 @@ def upgraded(network: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
-    for package in ("mmpretrain", "mmdet"):
+    commands = {"mmpretrain": "pip install mmpretrain torchvision", "mmdet": "posefix install-mmpose --mmdet"}
+    for package, command in commands.items():
         if f"{package}." in text and "registry" in text:
-            return f"it needs the package {package}"
+            return f"it needs the package {package}; install it: {command}"
     return f"{type(error).__name__}: {text[:200]}"
 
 

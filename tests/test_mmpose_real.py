@@ -199,7 +199,7 @@ def test_bad_models_are_one_clear_line_each(tmp_path, tiny):
         (str(tmp_path / "odd.py"), weights, "MMPose cannot build it .*NoSuchNet"),
         (str(tmp_path / "size.py"), weights, "no TopdownAffine"),
         ("rtmo-s_8xb32-600e_coco-640x640", weights, "is a BottomupPoseEstimator; posefix takes top-down"),
-        ("vitpose-s", weights, r"cannot build it \(it needs the package mmpretrain\)"),
+        ("vitpose-s", weights, r"cannot build it \(it needs the package mmpretrain; install it: pip .*\)"),
         ("pose.onnx", None, "that is for --detector onnx"),
     ]:
         with pytest.raises(InputError, match=rf"^--pose-model .*{message}") as caught:

@@ -95,7 +95,7 @@ class PoseModel:
         where = f"--pose-weights {weights}"
         state, meta = read_checkpoint(weights, where)
         self.weights = {Path(weights).name: sha256(weights)}
-        fill(network, upgraded(network, state), where)
+        fill(network, upgraded(network, state), where, f"a checkpoint of --pose-model {name}")
         self._network: Any = network.to(device).eval()
         info = dataset_info(settings, meta, f"--pose-model {name}")
         self.layout, self._kept = match_layout(info["names"], f"--pose-model {name}")

@@ -207,7 +207,8 @@ def test_bad_models_are_one_clear_line_each(tmp_path, tiny):
         assert "\n" not in str(caught.value)
     other = str(save(tmp_path / "other.pth", {"state_dict": {"a": torch.ones(1)}}))
     with pytest.raises(
-        WeightsError, match=r"^--pose-weights .*other\.pth: not a checkpoint of this model: it lacks"
+        WeightsError,
+        match=r"^--pose-weights .*other\.pth: not a checkpoint of --pose-model .*tiny\.py: it lacks",
     ):
         create_detector("mmpose", "cpu", DetectorOptions(config, pose_weights=other))
     if not torch.cuda.is_available():

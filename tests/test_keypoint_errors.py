@@ -188,6 +188,10 @@ def test_a_3d_csv_needs_its_2d(tmp_path):
         ({"positions_3d": np.full((3, 17, 3), np.nan)}, "holds nobody"),
         ({"keypoints": np.array([None])}, "posefix data convert"),
         (
+            {"keypoints": COCO, "layout": "mpii"},
+            "its layout 'mpii' is unknown; name the right one with --layout",
+        ),
+        (
             {"keypoints": COCO[..., :2], "scores": np.full((4, 17), "a"), "layout": "coco17"},
             "scores of shape (4, 17) that do not fit",
         ),

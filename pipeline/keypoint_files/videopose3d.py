@@ -47,9 +47,20 @@ def from_npz(path: Path, options: ReadOptions) -> KeypointClip:
     if two is None and three is None:
         names = ", ".join(sorted(members)) or "nothing"
         raise InputError(f"{path}: holds {names}; expected keypoints (T, J, 2) or positions_3d (T, J, 3)")
-    named = options.layout or (layout_name(str(members["layout"])) if "layout" in members else None)
+    named = options.layout or (_layout(members["layout"], path) if "layout" in members else None)
     fps = _rate(members["fps"], path) if "fps" in members else None
     return _clip(path, two, three, members.get("scores"), named, fps)
+
+
+def _layout(word: np.ndarray, path: Path) -> str:
+    """The layout that the file names. Raises InputError."""
+    try:
+        return layout_name(str(word))
+    except InputError:
+        shown = " ".join(str(word).split())[:40]
+        raise InputError(
+            f"{path}: its layout {shown!r} is unknown; name the right one with --layout"
+        ) from None
 
 
 def _rate(fps: np.ndarray, path: Path) -> float:

@@ -74,6 +74,23 @@ def test_yolox_export_gives_boxes_in_pixels_of_the_frame(tmp_path):
     np.testing.assert_allclose(found.scores, [0.72], rtol=1e-5)
 
 
+def test_yolox_that_decodes_in_the_network_gives_the_same_boxes(tmp_path):
+    """Megvii's export with --decode_in_inference: the same shape, but pixels."""
+    raw, cells = yolox_answer((64, 64), 20, (10, 12, 40, 60)), yolox_cells((64, 64))
+    pixels = raw.copy()
+    pixels[0, :, :2] = (raw[0, :, :2] + cells[:, :2]) * cells[:, 2:]
+    pixels[0, :, 2:4] = np.exp(raw[0, :, 2:4]) * cells[:, 2:]
+    found = [
+        PersonBoxes(tiny_onnx.constant_net(tmp_path / f"{k}.onnx", {"output": answer}))(
+            np.zeros((128, 128, 3), np.uint8)
+        )
+        for k, answer in enumerate((raw, pixels))
+    ]
+    assert len(found[0].corners) == 1
+    np.testing.assert_allclose(found[1].corners, found[0].corners, rtol=1e-4)
+    np.testing.assert_allclose(found[1].scores, found[0].scores, rtol=1e-5)
+
+
 def test_boxes_are_cut_to_the_frame_and_the_largest_comes_first(tmp_path):
     rows = [[2, 2, 12, 30, 0.9], [-20, 10, 50, 90, 0.4], [30, 1, 31, 60, 0.9], [np.nan, 0, 9, 9, 0.9]]
     found = PersonBoxes(tiny_onnx.rtmdet_net(tmp_path / "net.onnx", rows, [0] * 4))(

@@ -9,11 +9,13 @@ import signal
 import numpy as np
 import pytest
 import torch
+from posefix.lifter.graformer import GraFormer
 from posefix.skeleton.errors import InputError
 from posefix.training.loop import TrainConfig
 from posefix.training.mocap import SCALE, Sequence, write_mocap
 from posefix.training.pool import TRAIN_FILES
 from posefix.training.train_lifter import train_lifter
+from posefix.training.train_refiner import train_refiner
 from test_training import toy_trainer
 from torch import nn
 
@@ -98,3 +100,10 @@ def test_a_budget_below_one_step_is_refused() -> None:
     with pytest.raises(InputError, match="--samples 100: expected at least a batch, 128"):
         TrainConfig(samples=100, batch=128)
     assert TrainConfig(samples=128, batch=128).steps == 1
+
+
+def test_a_refiners_folder_takes_no_other_settings(tmp_path) -> None:
+    """Before anything is drawn or lifted."""
+    (tmp_path / "refiner.json").write_text('{"predict": "pose"}')
+    with pytest.raises(InputError, match=r"other settings \(refiner.json: .*predict"):
+        train_refiner(tmp_path, tmp_path, GraFormer(), [])

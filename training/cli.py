@@ -7,15 +7,29 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..pipeline.settings import DeviceName, Settings
 from ..skeleton.devices import resolve_device
 from ..skeleton.errors import InputError
 from .datasets.published import Dataset
 
-#: Samples and seed of the runs that made the shipped refiner; None: as in their budget.
-SHIPPED_RUNS: tuple[tuple[int | None, int], ...] = ((None, 0), (None, 0), (1_100_000, 2), (1_200_000, 3))
+
+class ShippedRun(NamedTuple):
+    """One of the runs that made the shipped refiner; samples None: as in its budget."""
+
+    samples: int | None
+    seed: int
+    both_steps: bool = False
+
+
+SHIPPED_RUNS = (
+    ShippedRun(None, 0),
+    ShippedRun(None, 0),
+    ShippedRun(1_100_000, 2),
+    ShippedRun(1_200_000, 3),
+    ShippedRun(600_000, 4, both_steps=True),
+)
 
 
 def train_lifter(
@@ -131,11 +145,12 @@ def train_refiner(
     if export and predict == "previous":
         raise InputError("--predict previous: a comparison, not for export; leave out --export")
     if all_runs:
-        if begin or samples or seed or budget != "shipped":
-            raise InputError("--all-runs: has its own --begin, --samples, --seed, --budget; leave them out")
+        if begin or samples or seed or both_steps or budget != "shipped":
+            own = "--begin, --samples, --seed, --both-steps, --budget"
+            raise InputError(f"--all-runs: has its own {own}; leave them out")
         one = functools.partial(
             train_refiner, data=data, lifter=lifter, folds=folds or run, predict=predict, bridge=bridge,
-            both_steps=both_steps, odd_bodies=odd_bodies, shipped_share=shipped_share, device=device,
+            odd_bodies=odd_bodies, shipped_share=shipped_share, device=device,
         )  # fmt: skip
         return _one_after_another(one, run, export)
     if not (lifter / "best.pt").is_file():
@@ -184,10 +199,10 @@ def train_refiner(
 def _one_after_another(train: Callable[..., None], run: Path, export: Path | None) -> None:
     """The runs that made the shipped refiner; those that are done already end at once."""
     before = None
-    for number, (samples, seed) in enumerate(SHIPPED_RUNS, 1):
+    for number, own in enumerate(SHIPPED_RUNS, 1):
         folder = run if number == 1 else run.with_name(f"{run.name}-{number}")
         goes_to = export if number == len(SHIPPED_RUNS) else None
-        train(run=folder, begin=before, samples=samples, seed=seed, export=goes_to)
+        train(run=folder, begin=before, export=goes_to, **own._asdict())
         before = folder
 
 
@@ -219,6 +234,7 @@ def _system_command(name: str) -> Callable[..., None]:
         loss: Literal["mse", "l1", "mpjpe"] | None = None,
         guide: bool | None = None,
         stack: int | None = None,
+        channels: int | None = None,
         flip: bool | None = None,
     ) -> None:
         """Train a system of the comparison on top of a trained lifter. Stopped runs resume.
@@ -250,6 +266,7 @@ def _system_command(name: str) -> Callable[..., None]:
             loss: mean square, mean absolute, or joint distances.
             guide: the context guidance (CAG).
             stack: denoisers in a row (stacked).
+            channels: width of the network's layers.
             flip: mirror images in training and averaging over them afterwards.
         """
         from .curves import plot_curves
@@ -260,7 +277,7 @@ def _system_command(name: str) -> Callable[..., None]:
             "noise": noise, "components": components, "diffusion_steps": diffusion_steps,
             "schedule": schedule, "spread": spread, "target": target, "sampler": sampler,
             "ddim_steps": ddim_steps, "hypotheses": hypotheses, "churn": churn, "loss": loss,
-            "guide": guide, "stack": stack, "flip": flip,
+            "guide": guide, "stack": stack, "channels": channels, "flip": flip,
         }  # fmt: skip
         place, kind = _checked(data, samples, seed, device, begin), _input_of(dataset, input)
         folder = run or Path("runs") / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Sequence
@@ -27,13 +28,13 @@ from ..refiner.schedules import shipped_levels
 from ..skeleton import H36M17
 from ..skeleton.metrics import mpjpe, p_mpjpe
 from .augment import AugmentConfig, PosePool
-from .loop import Batch, TrainConfig, Trainer, begin_with
+from .loop import Batch, TrainConfig, Trainer, begin_with, claim
 from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
 from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_sets
 
-# What ships was trained in four runs (`cli.SHIPPED_RUNS`), each begun with the averaged weights of the one before;
-# those after the second with its budget but for their samples and seeds.
+# What ships was trained in five runs (`cli.SHIPPED_RUNS`), each begun with the averaged weights of the one before;
+# those after the second with its budget but for samples and seeds, the last with `BOTH_STEPS`.
 FIRST_BUDGET = TrainConfig(samples=1_500_000, batch=256, lr=7e-4, warmup=150, validate_every=150_000)
 SECOND_BUDGET = TrainConfig(
     samples=700_000, batch=256, lr=8e-4, warmup=100, validate_every=100_000, optimiser="muon"
@@ -176,6 +177,8 @@ class RefinerLoss:
         self.halfway = (s_of[None, :] - s_of[:, None] / 2).abs().argmin(dim=1).clamp_min(1)
 
     def __call__(self, model: CceCag, batch: Batch) -> Tensor:
+        place = batch["truth"].device
+        self.levels, self.halfway = self.levels.to(place), self.halfway.to(place)
         guidance = model.guidance(batch["input"])
         state, k = self._noised(batch)
         if not self.config.both_steps:
@@ -252,7 +255,13 @@ def train_refiner(
         begin: run whose averaged weights a new run begins with.
     """
     diffusion = DiffusionConfig(predict="pose" if predict == "pose" else "error")
-    source = OutOfFold(data, fold_lifters, lifter, shipped_share, augment, device)
+    losses = loss_config or RefinerLossConfig()
+    claim(run, "refiner.json", {
+        "predict": predict, "loss": asdict(losses), "augment": asdict(augment), "shipped_share": shipped_share,
+        "diffusion": asdict(diffusion),
+    })  # fmt: skip
+    # A copy: the source takes it to the device, validation lifts where it is.
+    source = OutOfFold(data, fold_lifters, copy.deepcopy(lifter), shipped_share, augment, device)
     mixture = fit_errors(source, diffusion, config.seed)
     noise = MixtureNoise(mixture)
     sets = named_sets(data, VALIDATION_STRIDE, STRANGE_STRIDE)
@@ -278,8 +287,7 @@ def train_refiner(
     if begin is not None:
         begin_with(model, begin, run)
     trainer = Trainer(
-        model, draw, RefinerLoss(loss_config or RefinerLossConfig(), diffusion),
-        validate, config, run, device,
+        model, draw, RefinerLoss(losses, diffusion), validate, config, run, device,
     )  # fmt: skip
     base = figures_of(lambda b: lifted[id(b)], sets)
     run.mkdir(parents=True, exist_ok=True)

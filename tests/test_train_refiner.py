@@ -9,8 +9,8 @@ import pytest
 from posefix.pipeline.cli import call
 from posefix.training import calibrate, curves, export, train_lifter, train_refiner
 
-#: run folder, the one it begins with, samples, seed, optimiser
-Row = tuple[str, str | None, int, int, str]
+#: run folder, the one it begins with, samples, seed, optimiser, whether both steps are trained
+Row = tuple[str, str | None, int, int, str, bool]
 
 
 @pytest.fixture
@@ -19,12 +19,21 @@ def trained(monkeypatch, tmp_path) -> list[Row]:
     rows: list[Row] = []
 
     def train(
-        data: Path, run: Path, lifter: Any, folds: Any, config: Any, *_: Any, begin: Path | None, **__: Any
+        data: Path,
+        run: Path,
+        lifter: Any,
+        folds: Any,
+        config: Any,
+        losses: Any,
+        *,
+        begin: Path | None,
+        **_: Any,
     ):
         run.mkdir()
         (run / "best.pt").touch()
         (run / "lifted.json").write_text("{}")
-        rows.append((run.name, begin and begin.name, config.samples, config.seed, config.optimiser))
+        before = begin and begin.name
+        rows.append((run.name, before, config.samples, config.seed, config.optimiser, losses.both_steps))
         return run.name, None, None
 
     monkeypatch.setattr(train_refiner, "train_refiner", train)
@@ -49,12 +58,13 @@ def words(folder: Path, *more: str) -> list[str]:
 def test_all_runs_go_on_from_each_other_and_the_last_is_exported(trained, tmp_path):
     assert call(words(tmp_path, "--all-runs")) == 0
     assert trained == [
-        ("refiner", None, 1_500_000, 0, "adamw"),
-        ("refiner-2", "refiner", 700_000, 0, "muon"),
-        ("refiner-3", "refiner-2", 1_100_000, 2, "muon"),
-        ("refiner-4", "refiner-3", 1_200_000, 3, "muon"),
+        ("refiner", None, 1_500_000, 0, "adamw", False),
+        ("refiner-2", "refiner", 700_000, 0, "muon", False),
+        ("refiner-3", "refiner-2", 1_100_000, 2, "muon", False),
+        ("refiner-4", "refiner-3", 1_200_000, 3, "muon", False),
+        ("refiner-5", "refiner-4", 600_000, 4, "muon", True),
     ]
-    assert [path.name for path in tmp_path.glob("*.out")] == ["refiner-4.out"]
+    assert [path.name for path in tmp_path.glob("*.out")] == ["refiner-5.out"]
 
 
 def test_without_it_there_is_one_run(trained, tmp_path):
@@ -62,7 +72,7 @@ def test_without_it_there_is_one_run(trained, tmp_path):
     assert [row[0] for row in trained] == ["refiner"] and (tmp_path / "refiner.out").exists()
 
 
-@pytest.mark.parametrize("more", ["--samples 5", "--seed 1", "--budget common"])
+@pytest.mark.parametrize("more", ["--samples 5", "--seed 1", "--both-steps", "--budget common"])
 def test_all_runs_have_settings_of_their_own(trained, tmp_path, capsys, more):
     assert call(words(tmp_path, "--all-runs", *more.split())) == 2
     assert "--all-runs" in capsys.readouterr().err and not trained

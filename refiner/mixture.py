@@ -5,6 +5,7 @@ An error vector is [2D error of 17 joints (34, normalised units) | 3D error of 1
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,12 +60,16 @@ def from_nodes(nodes: Array) -> Array:
 
 def fit(errors: npt.ArrayLike, components: int = 5, seed: int = 0) -> Mixture:
     """EM fit (scikit-learn, full covariances) to (n, 17, 5) errors; DiffPose equation 6, CCE+CAG section 2.2.3."""
-    from sklearn.mixture import GaussianMixture  # only training fits; starting up need not wait for it
+    # Only training fits; starting up need not wait for it.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
 
     model = GaussianMixture(
         components, covariance_type="full", reg_covar=1e-7, random_state=seed, max_iter=60
     )
-    model.fit(from_nodes(np.asarray(errors, np.float32)).astype(np.float64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the bound on rounds is meant
+        model.fit(from_nodes(np.asarray(errors, np.float32)).astype(np.float64))
     factors = np.linalg.cholesky(np.asarray(model.covariances_))
     weights, means = np.asarray(model.weights_), np.asarray(model.means_)
     return Mixture(weights.astype(np.float32), means.astype(np.float32), factors.astype(np.float32))

@@ -1,5 +1,7 @@
 """The refiner: schedules, sampler, mixture, denoiser, hypotheses."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from posefix.refiner.mixture import Mixture, fit, from_nodes, to_nodes
 from posefix.refiner.refine import draw_noise, load_settings
 from posefix.refiner.samplers import ddim
 from posefix.refiner.schedules import cosine, ddim_steps, linear, relative_levels
+from sklearn.mixture import GaussianMixture
 from test_lifter import standing_figure
 
 
@@ -74,6 +77,18 @@ def test_mixture_is_fitted_to_the_errors_it_is_given() -> None:
     )
     assert drawn.std(axis=(0, 2)) == pytest.approx(scale[0, :, 0], rel=0.1)
     assert abs(drawn.mean()) < 2e-3
+
+
+def test_a_fit_that_ends_at_its_rounds_warns_nobody(monkeypatch) -> None:
+    class Hasty(GaussianMixture):
+        def fit(self, *errors):
+            self.max_iter = 1
+            return super().fit(*errors)
+
+    monkeypatch.setattr("sklearn.mixture.GaussianMixture", Hasty)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(np.random.default_rng(0).normal(size=(400, 17, 5)), components=3)
 
 
 def test_mixture_says_expected_and_received() -> None:

@@ -28,6 +28,7 @@ def command(monkeypatch):
         ("speed", "--video"),
         ("real_video", "--videos"),
         ("small_people", "--videos"),
+        ("refine_files", "--videos"),
         ("webcam", "--video"),
     ],
 )

@@ -257,6 +257,15 @@ def test_a_video_that_ends_before_the_keypoints_is_told(tmp_path, make_video):
         refine(long, tmp_path, video=str(video))
 
 
+def test_measured_3d_is_told_that_refining_does_not_mend_it(tmp_path, capsys):
+    names, points = made.opensim_markers("halpe26", 0.8)
+    assert (
+        call(["refine", str(made.trc(tmp_path / "m.trc", names, points)), "-o", str(tmp_path / "out")]) == 0
+    )
+    said = capsys.readouterr().err
+    assert "m.trc: 3D without 2D of a picture" in said and "worse" in said
+
+
 def test_joints_beside_the_picture_are_told(tmp_path, capsys):
     path = made.mmpose(tmp_path / "p.json", made.person("coco17"))
     words = ["refine", str(path), "-o", str(tmp_path / "out"), "--overwrite", "--device", "cpu"]

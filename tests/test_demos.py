@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +31,9 @@ def test_python_api_prints_an_angle_for_every_frame_and_draws_it(sample, tmp_pat
     values = [float(line.split()[3].removesuffix("°")) for line in lines[:-1]]
     assert all(0 < value < 120 for value in values)
     assert lines[-1].startswith("bent most at ")
-    most = re.search(r"by (\d+)°", lines[-1])  # rounded once, the values above to a tenth
-    assert most is not None and abs(float(most[1]) - max(values)) < 0.6
+    # Rounded once; the values above were rounded to a tenth before.
+    most = {f"by {max(values) + tenth:.0f}°" for tenth in (-0.05, 0.05)}
+    assert any(words in lines[-1] for words in most)
     assert "right knee" in picture.read_text()
 
 

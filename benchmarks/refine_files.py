@@ -18,12 +18,11 @@ import numpy as np
 from balance import CLIPS, DEFAULT_VIDEOS, LIMBS, read_reference
 from command import run, write_json
 from posefix.pipeline.cli import call
-from posefix.pipeline.reader import open_source
-from posefix.skeleton import H36M17
+from posefix.pipeline.reader import IMAGE_FPS, open_source
 from posefix.skeleton.errors import PosefixError
 from posefix.skeleton.metrics import p_mpjpe
 from posefix.viewer import read_motion
-from real_video import LIMBS_BLAZE, Detections, load_or_detect
+from real_video import Detections, as_poses, limbs, load_or_detect
 from rich.console import Console
 from rich.table import Table
 
@@ -43,13 +42,12 @@ def write_landmarks(found: Detections, path: Path) -> None:
 
 
 def refined(path: Path, size: tuple[int, int], fps: float, options: list[str]) -> np.ndarray:
-    """(n, 17, 3) metres of `posefix refine`; NaN where a joint or a frame is missing. Raises PosefixError."""
+    """(n, 12, 3) limb joints of `posefix refine`, metres; NaN where one is missing. Raises PosefixError."""
     folder = path.with_name("out")
     words = ["refine", str(path), "-o", str(folder), "--overwrite", "--quiet", "--device", "cpu"]
     if call([*words, "--size", f"{size[0]}x{size[1]}", "--fps", f"{fps:g}", *options]) != 0:
         raise PosefixError(f"{path.name}: `posefix refine` failed")
-    motion = read_motion(folder / f"{path.stem}_3d.csv")
-    return motion.person(0).joints
+    return read_motion(folder / f"{path.stem}_3d.csv").person(0).joints[:, LIMBS]
 
 
 def measure(videos: Path, clip: str, cache: Path | None) -> dict[str, float]:
@@ -58,10 +56,8 @@ def measure(videos: Path, clip: str, cache: Path | None) -> dict[str, float]:
     found = load_or_detect(video, cache)
     n = min(len(found.found), len(truth.joints))
     with open_source(str(video)) as frames:
-        size, fps = (frames.info.width, frames.info.height), frames.info.fps or 30.0
-    own = np.full((len(found.world), len(H36M17.joints), 3), np.nan)
-    own[:, LIMBS] = found.world[:, LIMBS_BLAZE]
-    poses = {"MediaPipe's world landmarks": own}
+        size, fps = (frames.info.width, frames.info.height), frames.info.fps or IMAGE_FPS
+    poses = {"MediaPipe's world landmarks": limbs(as_poses(found.world))}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{clip}.json"
         write_landmarks(found, path)
@@ -71,11 +67,11 @@ def measure(videos: Path, clip: str, cache: Path | None) -> dict[str, float]:
             solid = truth.joints + np.random.default_rng(0).normal(0, noise, truth.joints.shape)
             path = Path(folder) / f"{clip}.npz"
             np.savez(path, positions_3d=solid.astype(np.float32), layout="h36m17", fps=fps)
-            poses[name] = solid
+            poses[name] = solid[:, LIMBS]
             poses[f"{name}, refined"] = refined(path, size, fps, ["--smooth", "off"])
-    limbs = {name: p[:n, LIMBS] for name, p in poses.items()}
-    whole = np.all([np.isfinite(p).all(axis=(1, 2)) for p in limbs.values()], axis=0)
-    return {name: p_mpjpe(p[whole], truth.joints[:n][whole][:, LIMBS]) for name, p in limbs.items()}
+    whole = np.all([np.isfinite(p[:n]).all(axis=(1, 2)) for p in poses.values()], axis=0)
+    target = truth.joints[:n][whole][:, LIMBS]
+    return {name: p_mpjpe(p[:n][whole], target) for name, p in poses.items()}
 
 
 def refine_files(

@@ -108,8 +108,8 @@ def refine_file(
         clip = read_keypoints(path, ReadOptions(settings.layout, size), settings.format)
         clip = wanted(named(_checked(_in_picture(clip, path, size), path, video)), settings.person)
         clip = without_3d(clip, path) if settings.lift else clip
-        alone = (f"{path}: {MEASURED}",) if clip.nominal else ()
-        for line in (*clip.warnings, *alone):
+        clip = clip.warned(f"{path}: {MEASURED}") if clip.nominal else clip
+        for line in clip.warnings:
             warn(line)
         folder, name = _places(path, clip, settings)
         frames: Frames = (
@@ -154,14 +154,14 @@ def _checked(clip: KeypointClip, path: Path, video: FrameReader | None) -> Keypo
 
 def _in_picture(clip: KeypointClip, path: Path, size: tuple[int, int] | None) -> KeypointClip:
     """The clip, with a warning where most of it is not in the picture."""
-    points = [s.keypoints[s.scores > 0] for people in clip.frames.values() for s in people]
-    if size is None or clip.nominal or not points:
+    people = [sight for sights in clip.frames.values() for sight in sights]
+    if size is None or clip.nominal or not people:
         return clip
-    there = np.concatenate(points)  # (n, 2)
+    there = np.concatenate([s.keypoints[s.scores > 0] for s in people])  # (n, 2)
     if 2 * ((there < 0) | (there > size)).any(axis=1).sum() <= len(there):
         return clip
     line = f"{path}: most joints lie outside of the picture, {size[0]}x{size[1]}; is it the right video or --size?"
-    return replace(clip, warnings=(*clip.warnings, line))
+    return clip.warned(line)
 
 
 def without_3d(clip: KeypointClip, path: Path) -> KeypointClip:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...skeleton.poses import FloatArray, FramePoses
 
@@ -53,3 +53,7 @@ class KeypointClip:
     @property
     def has_3d(self) -> bool:
         return any(sight.joints is not None for people in self.frames.values() for sight in people)
+
+    def warned(self, line: str) -> KeypointClip:
+        """The same with one more warning."""
+        return replace(self, warnings=(*self.warnings, line))

@@ -28,7 +28,7 @@ def named(clip: KeypointClip) -> KeypointClip:
                 if shared
                 else f"{sum(nameless)} of {len(nameless)} poses have no person's number"
             )
-            clip = replace(clip, warnings=(*clip.warnings, f"{some}: all are numbered anew"))
+            clip = clip.warned(f"{some}: all are numbered anew")
         one = all(len(sights) == 1 for sights in people)
         frames = (
             {n: [replace(s, id=0) for s in sights] for n, sights in clip.frames.items()}

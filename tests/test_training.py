@@ -114,6 +114,20 @@ def test_odd_bodies_are_symmetric_and_unlike_the_recorded_ones() -> None:
     assert 0.6 - 1e-4 <= factor.min() < 0.75 and 1.25 < factor.max() <= 1.45 + 1e-4
 
 
+def test_far_bodies_lie_anywhere_in_a_wide_range_that_holds_the_strange_ones() -> None:
+    pool = a_pool(400)
+    plain = aug.AugmentConfig(bone_jitter=0.0, size=1.0, size_jitter=0.0)
+    lengths = pool.lengths.clone()
+    far = aug.new_bodies(lengths, lengths, replace(plain, odd_body=1.0, far_body=1.0), generator())
+    factor = far[:, 1:] / lengths[:, 1:]
+    left, right = [j - 1 for j in H36M17.left], [j - 1 for j in H36M17.right]
+    assert torch.allclose(factor[:, left], factor[:, right], atol=1e-4)
+    for joint, low, high in (("LShoulder", 0.5, 1.35), ("RKnee", 0.65, 1.3), ("Thorax", 0.7, 1.25)):
+        own = factor[:, H36M17.joints.index(joint) - 1]
+        assert low - 1e-4 <= own.min() < low + 0.05 and high - 0.05 < own.max() <= high + 1e-4
+        assert own.median() == pytest.approx((low * high) ** 0.5, abs=0.05)  # even in its logarithm
+
+
 def test_another_laboratorys_skeleton_moves_target_and_projection_alike() -> None:
     config = aug.AugmentConfig(clean_2d=1.0, layout_bias=0.0, drop=0.0, other_skeleton=1.0)
     batch = a_pool().draw(64, config, generator())

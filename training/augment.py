@@ -25,6 +25,12 @@ LAYOUT_SIGMA = torch.tensor([15, 22, 18, 18, 22, 18, 18, 40, 30, 30, 35, 22, 15,
 
 # Odd bodies: standard deviation of each bone's log length. Hips and shoulders vary most.
 ODD_SIGMA = torch.tensor([0, 20, 14, 14, 20, 14, 14, 13, 13, 13, 13, 24, 14, 14, 24, 14, 14]) / 100.0
+# Far bodies: each bone's factor lies anywhere between these; shoulders vary most, as what is called a shoulder does.
+FAR_LOW = torch.tensor([100, 65, 65, 65, 65, 65, 65, 70, 70, 70, 70, 50, 65, 65, 50, 65, 65]) / 100.0
+FAR_HIGH = (
+    torch.tensor([100, 130, 130, 130, 130, 130, 130, 125, 125, 125, 125, 135, 130, 130, 135, 130, 130])
+    / 100.0
+)
 SKELETON_SHARE = 0.6  # of LAYOUT_SIGMA: how far laboratories' joints lie apart
 
 
@@ -40,6 +46,7 @@ class AugmentConfig:
     size: float = 1.02  # brings the pool's mean stature to that of adults, 1.75 m
     size_jitter: float = 0.035
     odd_body: float = 0.0  # share with bones unlike anybody's in the recordings
+    far_body: float = 0.0  # share of the odd ones with bones anywhere in a wide range
     other_skeleton: float = 0.0  # share whose joints, 2D and 3D, lie where another laboratory sees them
     tilt: float = 0.35  # share of samples whose whole body is tilted
     tilt_deg: float = 20.0
@@ -140,6 +147,10 @@ def odd_bodies(lengths: Tensor, config: AugmentConfig, g: torch.Generator) -> Te
     b = len(lengths)
     odd = torch.rand(b, 1, generator=g) < config.odd_body
     factor = torch.exp(ODD_SIGMA * torch.randn(b, 17, generator=g)).clamp(0.6, 1.45)
+    if config.far_body:
+        far = torch.rand(b, 1, generator=g) < config.far_body
+        anywhere = FAR_LOW * (FAR_HIGH / FAR_LOW) ** torch.rand(b, 17, generator=g)
+        factor = torch.where(far, anywhere, factor)
     factor[:, list(H36M17.right)] = factor[:, list(H36M17.left)]
     return torch.where(odd, lengths * factor, lengths)
 

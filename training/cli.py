@@ -21,6 +21,7 @@ class ShippedRun(NamedTuple):
     samples: int | None
     seed: int
     both_steps: bool = False
+    far_bodies: bool = False
 
 
 SHIPPED_RUNS = (
@@ -87,6 +88,7 @@ def train_refiner(
     bridge: float | None = None,
     both_steps: bool = False,
     odd_bodies: bool = True,
+    far_bodies: bool = False,
     shipped_share: float | None = None,
     export: Path | None = None,
     all_runs: bool = False,
@@ -111,6 +113,7 @@ def train_refiner(
         both_steps: every sample trains both of run time's steps, the second from where the first leads; a sample
             takes half as long again.
         odd_bodies: train also in bodies and joint definitions beyond those the lifter saw.
+        far_bodies: half of the odd bodies have bones anywhere in a wide range, not near somebody's.
         shipped_share: share of the training poses that the shipped lifter lifts, not the fold lifters.
         export: folder to write the refiner's files and manifest.json to.
         all_runs: not one run but all that made the shipped weights: RUN, then RUN-2, RUN-3 and so on, each begun with
@@ -127,6 +130,7 @@ def train_refiner(
     from .train_lifter import train_lifter as train_fold
     from .train_refiner import (
         BOTH_STEPS,
+        FAR_AUGMENT,
         FIRST_BUDGET,
         REFINER_AUGMENT,
         SECOND_BUDGET,
@@ -144,9 +148,11 @@ def train_refiner(
             raise InputError(f"{flag} {share:g}: expected 0 to 1")
     if export and predict == "previous":
         raise InputError("--predict previous: a comparison, not for export; leave out --export")
+    if far_bodies and not odd_bodies:
+        raise InputError("--far-bodies: are odd ones; leave out --no-odd-bodies")
     if all_runs:
-        if begin or samples or seed or both_steps or budget != "shipped":
-            own = "--begin, --samples, --seed, --both-steps, --budget"
+        if begin or samples or seed or both_steps or far_bodies or budget != "shipped":
+            own = "--begin, --samples, --seed, --both-steps, --far-bodies, --budget"
             raise InputError(f"--all-runs: has its own {own}; leave them out")
         one = functools.partial(
             train_refiner, data=data, lifter=lifter, folds=folds or run, predict=predict, bridge=bridge,
@@ -171,6 +177,7 @@ def train_refiner(
     given = shipped if budget == "shipped" else SYSTEM_BUDGET
     config = replace(given, samples=samples or given.samples, seed=seed)
     base, losses = load_network(lifter), BOTH_STEPS if both_steps else RefinerLossConfig()
+    bodies = FAR_AUGMENT if far_bodies else REFINER_AUGMENT if odd_bodies else AugmentConfig()
     network, mixture, diffusion = train(
         data,
         run,
@@ -179,7 +186,7 @@ def train_refiner(
         config,
         replace(losses, bridge=losses.bridge if bridge is None else bridge),
         shipped_share=SHIPPED_SHARE if shipped_share is None else shipped_share,
-        augment=REFINER_AUGMENT if odd_bodies else AugmentConfig(),
+        augment=bodies,
         predict=predict,
         device=place,
         begin=begin,

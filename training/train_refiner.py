@@ -41,6 +41,7 @@ SECOND_BUDGET = TrainConfig(
 )
 # The lifter and its folds see AugmentConfig(); the refiner also bodies beyond it, on which they err as on strangers.
 REFINER_AUGMENT = AugmentConfig(odd_body=0.5, other_skeleton=0.3)
+FAR_AUGMENT = replace(REFINER_AUGMENT, far_body=0.5)
 MIXTURE_SAMPLES = 8_192
 SHIPPED_SHARE = 0.75
 TRUSTS = (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)

@@ -7,7 +7,8 @@
 
 `measure` takes every folder below --runs that `posefix train NAME` filled, groups those that differ by their
 seed only, evaluates each as `posefix eval` does, and gives mean and spread (standard deviation over seeds).
-What was measured before, with the same weights and settings, is not measured again. `sweep` runs one system
+What was measured before, with the same weights and settings, is not measured again; with --keep, rows stay whose
+run folders are elsewhere. `sweep` runs one system
 after the other with other numbers of network calls and hypotheses. `speed` times all that is in the JSON again,
 one after the other on an otherwise idle machine. `show` prints the tables and draws the figure;
 `benchmarks/results.py` puts them on its page.
@@ -235,10 +236,11 @@ def machine_of(machine: Mapping[str, Any]) -> str:
 def measure(
     *,
     data: Path,
-    runs: Path,
+    runs: Path | None = None,
     lifter: list[Path] | None = None,
     posefix: list[Path] | None = None,
     json: Path = RESULT,
+    keep: bool = False,
     split: Literal["val", "test"] = "test",
     max_rows: int | None = None,
     slow_rows: int = 400,
@@ -249,10 +251,11 @@ def measure(
 
     Args:
         data: folder of the mocap17 files.
-        runs: folder with the systems' run folders, at any depth.
+        runs: folder with the systems' run folders, at any depth; without one, only what else is named.
         lifter: run folders of the lifter alone.
         posefix: folders of posefix's weights at the common budget, one a seed, each in its run folder.
         json: where to.
+        keep: leave what the file already holds of other runs.
         split: of the people; val for choosing, test for the page.
         max_rows: of each file, evenly spread, for a quick look.
         slow_rows: the same for systems with more than 500 network calls a frame; 0 for all rows.
@@ -260,21 +263,23 @@ def measure(
         device: where the networks run.
     """
     found = [Run("graformer", "graformer", folder, None) for folder in lifter or []]
-    found += with_variants(find_runs(runs))
+    found += with_variants(find_runs(runs) if runs else [])
     found += [Run("posefix", "posefix", folder, None) for folder in posefix or []]
     found += [Run("posefix", SHIPPED, None, None)]
-    _measure(found, Benchmarks(data, split, max_rows), sets or [*SETS], json, "runs", slow_rows, device)
+    benchmarks = Benchmarks(data, split, max_rows)
+    _measure(found, benchmarks, sets or [*SETS], json, "runs", slow_rows, device, keep)
 
 
 @app.command
 def sweep(
     *,
     data: Path,
-    runs: Path,
+    runs: Path | None = None,
     systems: list[str] | None = None,
     steps: list[int] | None = None,
     hypotheses: list[int] | None = None,
     json: Path = RESULT,
+    keep: bool = False,
     split: Literal["val", "test"] = "test",
     max_rows: int | None = None,
     slow_rows: int = 400,
@@ -283,13 +288,13 @@ def sweep(
     """Evaluate systems with other numbers of network calls and of hypotheses: error against frames a second.
 
     Args:
-        data, runs, json, split, max_rows, slow_rows, device: as of measure.
+        data, runs, json, keep, split, max_rows, slow_rows, device: as of measure.
         systems: by name, in their own settings; posefix is what ships. All runs by default.
         steps: network calls for each hypothesis.
         hypotheses: drawn a frame; each with the run's own number of calls.
     """
     wanted = [("steps", n) for n in steps or []] + [("hypotheses", n) for n in hypotheses or []]
-    plain = [r for r in find_runs(runs) if SYSTEMS[r.system].process.noise != "none"]
+    plain = [r for r in (find_runs(runs) if runs else []) if SYSTEMS[r.system].process.noise != "none"]
     if systems is not None:
         plain = [r for r in plain if r.label in systems]
         plain += [Run("posefix", "posefix", None, None)] if "posefix" in systems else []
@@ -303,7 +308,7 @@ def sweep(
         for r in plain
         for key, n in wanted
     ]
-    _measure(found, Benchmarks(data, split, max_rows), SWEEP_SETS, json, "sweep", slow_rows, device)
+    _measure(found, Benchmarks(data, split, max_rows), SWEEP_SETS, json, "sweep", slow_rows, device, keep)
 
 
 @app.command
@@ -329,18 +334,26 @@ def speed(*, data: Path, json: Path = RESULT, device: DeviceName = "auto") -> No
 
 def _measure(
     found: Sequence[Run], benchmarks: Benchmarks, sets: Sequence[FigureName], path: Path, part: str, slow_rows: int,
-    device: DeviceName,
+    device: DeviceName, keep: bool,
 ) -> None:  # fmt: skip
     """Measures what is not known yet; the file is whole after every run, so a stopped comparison goes on."""
     report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     rows: dict[str, Any] = report.get(part, {})
+    asked = {r.key: {"system": r.system, "label": r.label} for r in found}
+    order = sorted((asked | rows | asked if keep else asked).items(), key=_place)
     for i, run in enumerate(found, 1):
         print(f"{i} of {len(found)}: {run.label}, {run.folder or 'shipped'}", flush=True)
         known = rows.get(run.key, {})
         rows[run.key] = evaluate_run(run, benchmarks, sets, resolve_device(device), slow_rows, known)
-        report[part] = {r.key: rows[r.key] for r in found if r.key in rows}  # in the order of the systems
+        report[part] = {key: rows[key] for key, _ in order if key in rows}
         report["summary" if part == "runs" else "sweep_summary"] = summarise([*report[part].values()])
         write_json(report, path)
+
+
+def _place(row: tuple[str, Mapping[str, Any]]) -> tuple[int, bool]:
+    """Where a row stands: in the order of the systems, posefix after them, what ships last."""
+    names = ["graformer", *SYSTEMS, "posefix"]
+    return names.index(row[1]["system"]), row[1]["label"] == SHIPPED
 
 
 @app.command

@@ -120,6 +120,21 @@ def test_what_is_known_is_not_measured_again(compare, runs, data, tmp_path, monk
             compare.sweep(**{**settings, "max_rows": 5}, steps=[1])
 
 
+def test_rows_of_run_folders_that_are_elsewhere_stay_when_asked(compare, runs, data, tmp_path) -> None:
+    out = tmp_path / "compare.json"
+    settings = dict(data=data, json=out, split="val", device="cpu", max_rows=4, sets=["in_domain_lab_gt"])
+    compare.measure(**settings, runs=runs)
+    whole = json.loads(out.read_text())
+    compare.measure(**settings, lifter=[runs / "e533-0"], keep=True)  # what ships is measured, too
+    kept = json.loads(out.read_text())
+    labels = list(kept["summary"])
+    assert labels[0] == "graformer" and labels[-1] == "posefix, as shipped"
+    assert labels[1:] == list(whole["summary"])
+    assert {k: v for k, v in kept["runs"].items() if k in whole["runs"]} == whole["runs"]
+    compare.measure(**settings, lifter=[runs / "e533-0"])
+    assert list(json.loads(out.read_text())["summary"]) == ["graformer", "posefix, as shipped"]
+
+
 def test_slow_systems_are_measured_on_fewer_rows_and_the_table_says_so(
     compare, runs, data, tmp_path, monkeypatch, capsys
 ) -> None:

@@ -1,13 +1,14 @@
 """J_std: how far a joint of the refined pose is likely to be from the truth, calibrated on `val` people.
 
 The spread of the hypotheses alone is too small, and the same for exact and for noisy 2D. The calibration takes
-it as one of four predictors, all in metres and all known at run time:
+it as one of five predictors, all in metres and all known at run time:
 
     spread      of the joint's hypotheses;
     correction  of the joint: how far the refiner moved it from its lifted place;
     pose_moved  the same for the whole pose, root mean square over the joints;
     rays        how far, on average over the observed joints, the pose is from the rays of its own 2D
-                (`reproject.robust_rays`): small where the 2D is exact, large where it is noisy.
+                (`reproject.robust_rays`): small where the 2D is exact, large where it is noisy;
+    reach       how far the joint is from Hip: an outstretched arm is harder than a folded one.
 
     log J_std = joint_j + spread * log(spread_j) + correction * log(correction_j) + ...
                 + hidden_j                     for a joint that is not observed
@@ -35,7 +36,7 @@ from .reproject import Floats, robust_rays
 JOINTS = len(H36M17.joints)
 # Degrees of freedom of the Student t; chosen on val, where it meets the 50, 80 and 95 % distances alike.
 FREEDOM = 5
-PREDICTORS = ("spread", "correction", "pose_moved", "rays")
+PREDICTORS = ("spread", "correction", "pose_moved", "rays", "reach")
 KEY = "uncertainty"  # in the metadata of refiner.safetensors
 _PER_JOINT = ("joint", "hidden", "doubt")
 _FLOOR_M = 0.002  # of a predictor, before its logarithm
@@ -53,6 +54,7 @@ class SpreadConfig:
     correction: float
     pose_moved: float
     rays: float
+    reach: float = 0.0  # older weights have none
     sure: float = 0.8  # score from which a joint counts as seen: nothing is added
     unseen: float = 0.1  # score at which it is as uncertain as a hidden one
 
@@ -105,6 +107,7 @@ def predictors(spread: Floats, refined: Floats, lifted: Floats, keypoints: Float
         "correction": moved,
         "pose_moved": np.sqrt((moved[:, 1:] ** 2).mean(axis=1, keepdims=True)),
         "rays": off_the_rays(refined, keypoints)[:, None],
+        "reach": np.linalg.norm(refined.astype(np.float64), axis=-1),
     }
     return {name: np.log(np.maximum(v, _FLOOR_M)) for name, v in values.items()}
 

@@ -42,7 +42,7 @@ from posefix.training.protocol import make_benchmark
 ORDER = H36M17.flip_order
 CONFIG = SpreadConfig(
     joint=(-1.0,) * 17, hidden=(0.0, *[0.6] * 16), doubt=(0.0, *[0.5] * 16),
-    spread=0.3, correction=0.1, pose_moved=0.1, rays=0.4,
+    spread=0.3, correction=0.1, pose_moved=0.1, rays=0.4, reach=0.2,
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def made_samples(seed: int = 0, n: int = 4000) -> tuple[Samples, np.ndarray]:
     )
     observed = np.ones((n, 17), bool)
     observed[n // 2 :] = hide_joints(n - n // 2, seed)
-    size = np.exp(0.8 * level + logs @ [0.3, 0.1, 0.1, 0.4] + 0.5 * ~observed)
+    size = np.exp(0.8 * level + logs @ [0.3, 0.1, 0.1, 0.4, 0.2] + 0.5 * ~observed)
     error = student(rng, size)
     error[:, 0] = 0
     return Samples(logs, error, observed, np.arange(n) % 2), size
@@ -87,7 +87,9 @@ def test_intervals_of_known_errors_cover_what_they_say():
     assert np.allclose(per_joint, 0.8, atol=0.04)
     # J_std is the size of the error itself, not just something that grows with it.
     assert np.median(std[:, 1:] / size[:, 1:]) == pytest.approx(1, abs=0.05)
-    assert [getattr(config, name) for name in PREDICTORS] == pytest.approx([0.3, 0.1, 0.1, 0.4], abs=0.03)
+    assert [getattr(config, name) for name in PREDICTORS] == pytest.approx(
+        [0.3, 0.1, 0.1, 0.4, 0.2], abs=0.03
+    )
     assert not std[:, 0].any()
 
 
@@ -174,6 +176,8 @@ def test_json_brings_the_calibration_back_and_refuses_what_it_does_not_know():
     assert from_metadata({"diffusion": "{}"}) is None
     with pytest.raises(TypeError, match="nonsense"):
         from_metadata({KEY: json.dumps({**asdict(CONFIG), "nonsense": 1})})
+    older = {name: value for name, value in asdict(CONFIG).items() if name != "reach"}
+    assert from_metadata({KEY: json.dumps(older)}) == replace(CONFIG, reach=0.0)
     for name, value, problem in (
         ("joint", (0.0,) * 16, "expected 17 numbers, got 16"),
         ("rays", float("nan"), "finite"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from posefix.lifter.graformer import GraFormer
 from posefix.skeleton.errors import InputError
+from posefix.training.augment import AugmentConfig
 from posefix.training.loop import TrainConfig
 from posefix.training.mocap import SCALE, Sequence, write_mocap
 from posefix.training.pool import TRAIN_FILES
@@ -94,6 +95,21 @@ def test_a_lifters_folder_tells_what_it_was_trained_on_and_takes_nothing_else(mo
     (run / "rows.json").write_text('{"dataset": "h36m", "input": "det"}')
     with pytest.raises(InputError, match=r"a run of something else \(rows.json\)"):
         train_lifter(mocap, run, quick, leave_out_fold=0)
+
+
+def test_a_folder_begun_before_there_was_a_setting_had_its_default(mocap) -> None:
+    run, quick = mocap / "run", TrainConfig(samples=32, batch=16, warmup=1, validate_every=16, bfloat16=False)
+    train_lifter(mocap, run, quick)
+    told = json.loads((run / "lifter.json").read_text())
+    assert told["augment"].pop("far_body") == 0
+    (run / "lifter.json").write_text(json.dumps(told))
+    train_lifter(mocap, run, quick)
+    with pytest.raises(InputError, match=r"other settings \(lifter.json: augment\)"):
+        train_lifter(mocap, run, quick, AugmentConfig(far_body=0.5))
+    told["augment"]["mirror"] = 0.25
+    (run / "lifter.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"other settings \(lifter.json: augment\)"):
+        train_lifter(mocap, run, quick)
 
 
 def test_a_budget_below_one_step_is_refused() -> None:

@@ -56,17 +56,22 @@ BEGUN = "begun.json"
 SETTINGS_FILES = ("lifter.json", "refiner.json", "rows.json", "system.json", "cpn.json")
 
 
-def claim(run: Path, name: str, settings: Mapping[str, Any]) -> None:
+def claim(
+    run: Path, name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> None:
     """Writes a new run's settings to `name` in its folder, or holds a begun run's against them.
 
-    A run begun before there was such a file goes on without one. Raises InputError: other settings, or another kind of
-    run there.
+    A run begun before there was such a file goes on without one; one begun before there was one of the keys of a part
+    had its value in `defaults` (part: key: value). Raises InputError: other settings, or another kind of run there.
     """
     if other := [f for f in SETTINGS_FILES if f != name and (run / f).is_file()]:
         raise InputError(f"{run}: holds a run of something else ({other[0]}); give another --run folder")
     path, told = run / name, json.loads(json.dumps(settings))  # through JSON, which knows no tuples
     if path.is_file():
         known = json.loads(path.read_text(encoding="utf-8"))
+        for part, values in json.loads(json.dumps(defaults or {})).items():
+            if isinstance(known.get(part), dict):
+                known[part] = values | known[part]
         if changed := sorted(k for k in known.keys() | told.keys() if known.get(k) != told.get(k)):
             raise InputError(
                 f"{run}: holds a run with other settings ({name}: {', '.join(changed)}); "

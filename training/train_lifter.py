@@ -89,7 +89,7 @@ def train_lifter(
     claim(run, "lifter.json", {
         "augment": asdict(augment), "left_out": leave_out_fold, "sequences": len(sequences),
         "frames": sum(map(len, sequences)),
-    })  # fmt: skip
+    }, {"augment": asdict(AugmentConfig())})  # fmt: skip
     pool = build_pool(sequences)
     return run_lifter(
         lambda g: pool.draw(config.batch, augment, g), validation_sets(data), run, config, device

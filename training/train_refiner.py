@@ -33,8 +33,9 @@ from .pool import build_pool, fold_of, training_sequences
 from .protocol import Benchmark
 from .train_lifter import VALIDATION_STRIDE, figures_of, lift_rows, validation_sets
 
-# What ships was trained in five runs (`cli.SHIPPED_RUNS`), each begun with the averaged weights of the one before;
-# those after the second with its budget but for samples and seeds, the last with `BOTH_STEPS`.
+# What ships was trained in six runs (`cli.SHIPPED_RUNS`), each begun with the averaged weights of the one before;
+# those after the second with its budget but for samples and seeds, the last two with `BOTH_STEPS`, the last with
+# `FAR_AUGMENT`.
 FIRST_BUDGET = TrainConfig(samples=1_500_000, batch=256, lr=7e-4, warmup=150, validate_every=150_000)
 SECOND_BUDGET = TrainConfig(
     samples=700_000, batch=256, lr=8e-4, warmup=100, validate_every=100_000, optimiser="muon"
@@ -260,7 +261,7 @@ def train_refiner(
     claim(run, "refiner.json", {
         "predict": predict, "loss": asdict(losses), "augment": asdict(augment), "shipped_share": shipped_share,
         "diffusion": asdict(diffusion),
-    })  # fmt: skip
+    }, {"augment": asdict(AugmentConfig()), "loss": asdict(RefinerLossConfig())})  # fmt: skip
     # A copy: the source takes it to the device, validation lifts where it is.
     source = OutOfFold(data, fold_lifters, copy.deepcopy(lifter), shipped_share, augment, device)
     mixture = fit_errors(source, diffusion, config.seed)

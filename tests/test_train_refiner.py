@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from posefix.pipeline.cli import call
 from posefix.training import calibrate, curves, export, train_lifter, train_refiner
+from posefix.training.augment import AugmentConfig
 
-#: run folder, the one it begins with, samples, seed, optimiser, whether both steps are trained
-Row = tuple[str, str | None, int, int, str, bool]
+#: run folder, the one it begins with, samples, seed, optimiser, whether both steps are trained, far bodies' share
+Row = tuple[str, str | None, int, int, str, bool, float]
 
 
 @pytest.fixture
@@ -27,13 +28,14 @@ def trained(monkeypatch, tmp_path) -> list[Row]:
         losses: Any,
         *,
         begin: Path | None,
+        augment: AugmentConfig,
         **_: Any,
     ):
         run.mkdir()
         (run / "best.pt").touch()
         (run / "lifted.json").write_text("{}")
-        before = begin and begin.name
-        rows.append((run.name, before, config.samples, config.seed, config.optimiser, losses.both_steps))
+        before, kind = begin and begin.name, (config.optimiser, losses.both_steps, augment.far_body)
+        rows.append((run.name, before, config.samples, config.seed, *kind))
         return run.name, None, None
 
     monkeypatch.setattr(train_refiner, "train_refiner", train)
@@ -58,13 +60,14 @@ def words(folder: Path, *more: str) -> list[str]:
 def test_all_runs_go_on_from_each_other_and_the_last_is_exported(trained, tmp_path):
     assert call(words(tmp_path, "--all-runs")) == 0
     assert trained == [
-        ("refiner", None, 1_500_000, 0, "adamw", False),
-        ("refiner-2", "refiner", 700_000, 0, "muon", False),
-        ("refiner-3", "refiner-2", 1_100_000, 2, "muon", False),
-        ("refiner-4", "refiner-3", 1_200_000, 3, "muon", False),
-        ("refiner-5", "refiner-4", 600_000, 4, "muon", True),
+        ("refiner", None, 1_500_000, 0, "adamw", False, 0),
+        ("refiner-2", "refiner", 700_000, 0, "muon", False, 0),
+        ("refiner-3", "refiner-2", 1_100_000, 2, "muon", False, 0),
+        ("refiner-4", "refiner-3", 1_200_000, 3, "muon", False, 0),
+        ("refiner-5", "refiner-4", 600_000, 4, "muon", True, 0),
+        ("refiner-6", "refiner-5", 700_000, 5, "muon", True, 0.5),
     ]
-    assert [path.name for path in tmp_path.glob("*.out")] == ["refiner-5.out"]
+    assert [path.name for path in tmp_path.glob("*.out")] == ["refiner-6.out"]
 
 
 def test_without_it_there_is_one_run(trained, tmp_path):
@@ -72,13 +75,18 @@ def test_without_it_there_is_one_run(trained, tmp_path):
     assert [row[0] for row in trained] == ["refiner"] and (tmp_path / "refiner.out").exists()
 
 
-@pytest.mark.parametrize("more", ["--samples 5", "--seed 1", "--both-steps", "--budget common"])
+@pytest.mark.parametrize(
+    "more", ["--samples 5", "--seed 1", "--both-steps", "--far-bodies", "--budget common"]
+)
 def test_all_runs_have_settings_of_their_own(trained, tmp_path, capsys, more):
     assert call(words(tmp_path, "--all-runs", *more.split())) == 2
     assert "--all-runs" in capsys.readouterr().err and not trained
 
 
-@pytest.mark.parametrize("more", ["--bridge 1.5", "--bridge -0.1", "--shipped-share 2", "--begin gone"])
+@pytest.mark.parametrize(
+    "more",
+    ["--bridge 1.5", "--bridge -0.1", "--shipped-share 2", "--begin gone", "--far-bodies --no-odd-bodies"],
+)
 def test_what_makes_no_sense_is_refused_before_anything_is_trained(trained, tmp_path, capsys, more):
     assert call(words(tmp_path, *more.split())) == 2
     assert more.split()[0] in capsys.readouterr().err and not trained

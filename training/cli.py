@@ -30,6 +30,7 @@ SHIPPED_RUNS = (
     ShippedRun(1_100_000, 2),
     ShippedRun(1_200_000, 3),
     ShippedRun(600_000, 4, both_steps=True),
+    ShippedRun(700_000, 5, both_steps=True, far_bodies=True),
 )
 
 

@@ -8,10 +8,9 @@
 `measure` takes every folder below --runs that `posefix train NAME` filled, groups those that differ by their
 seed only, evaluates each as `posefix eval` does, and gives mean and spread (standard deviation over seeds).
 What was measured before, with the same weights and settings, is not measured again; with --keep, rows stay whose
-run folders are elsewhere. `sweep` runs one system
-after the other with other numbers of network calls and hypotheses. `speed` times all that is in the JSON again,
-one after the other on an otherwise idle machine. `show` prints the tables and draws the figure;
-`benchmarks/results.py` puts them on its page.
+run folders are elsewhere. `sweep` runs one system after the other with other numbers of network calls and
+hypotheses. `speed` times all that is in the JSON again, one after the other on an otherwise idle machine. `show`
+prints the tables and draws the figure; `benchmarks/results.py` puts them on its page.
 """
 
 from __future__ import annotations
@@ -88,8 +87,13 @@ def label_of(name: str, config: SystemConfig) -> str:
     return f"{name} ({text})" if text else name
 
 
-def find_runs(folder: Path) -> list[Run]:
-    """The finished runs below a folder, ordered by system and seed. Raises InputError if there are none."""
+def find_runs(folder: Path | None) -> list[Run]:
+    """The finished runs below a folder, ordered by system and seed; none without a folder.
+
+    Raises InputError if a folder has none.
+    """
+    if folder is None:
+        return []
     runs = []
     for path in sorted(folder.rglob("system.json")):
         if not (path.parent / "machine.json").is_file():
@@ -263,7 +267,7 @@ def measure(
         device: where the networks run.
     """
     found = [Run("graformer", "graformer", folder, None) for folder in lifter or []]
-    found += with_variants(find_runs(runs) if runs else [])
+    found += with_variants(find_runs(runs))
     found += [Run("posefix", "posefix", folder, None) for folder in posefix or []]
     found += [Run("posefix", SHIPPED, None, None)]
     benchmarks = Benchmarks(data, split, max_rows)
@@ -294,7 +298,7 @@ def sweep(
         hypotheses: drawn a frame; each with the run's own number of calls.
     """
     wanted = [("steps", n) for n in steps or []] + [("hypotheses", n) for n in hypotheses or []]
-    plain = [r for r in (find_runs(runs) if runs else []) if SYSTEMS[r.system].process.noise != "none"]
+    plain = [r for r in find_runs(runs) if SYSTEMS[r.system].process.noise != "none"]
     if systems is not None:
         plain = [r for r in plain if r.label in systems]
         plain += [Run("posefix", "posefix", None, None)] if "posefix" in systems else []
@@ -340,7 +344,7 @@ def _measure(
     report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     rows: dict[str, Any] = report.get(part, {})
     asked = {r.key: {"system": r.system, "label": r.label} for r in found}
-    order = sorted((asked | rows | asked if keep else asked).items(), key=_place)
+    order = sorted((asked | rows if keep else asked).items(), key=_place)
     for i, run in enumerate(found, 1):
         print(f"{i} of {len(found)}: {run.label}, {run.folder or 'shipped'}", flush=True)
         known = rows.get(run.key, {})
